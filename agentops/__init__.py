@@ -1,0 +1,1 @@
+"""The operator's web application for the cost and reliability of LLM agents."""

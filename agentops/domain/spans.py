@@ -1,0 +1,148 @@
+"""The words everything else speaks: raw spans as decoded, canonical spans as understood.
+
+Times are integer nanoseconds since the Unix epoch, money is integer nano-dollars, tokens are
+integers. ``None`` means *unknown* and never stands for zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+AttributeValue = str | int | float | bool | bytes | list["AttributeValue"] | dict[str, "AttributeValue"] | None
+Attributes = dict[str, AttributeValue]
+
+
+class Kind(IntEnum):
+    """What a span is. The value is what the database stores."""
+
+    OTHER = 0
+    AGENT = 1
+    WORKFLOW = 2
+    LLM = 3
+    EMBEDDING = 4
+    TOOL = 5
+    RETRIEVAL = 6
+
+
+#: Kinds that may cost money: everything else repeats or contains them.
+COSTED_KINDS = frozenset({Kind.LLM, Kind.EMBEDDING})
+
+
+class PriceSource(IntEnum):
+    """Where a cost came from. The value is what the database stores."""
+
+    PROVIDER = 1
+    BOOK = 2
+    GENAI_PRICES = 3
+
+
+@dataclass(slots=True)
+class Resource:
+    """The process that sent spans: its OTLP resource attributes, as decoded."""
+
+    attributes: Attributes
+
+
+@dataclass(slots=True)
+class Event:
+    """A span event as decoded."""
+
+    name: str
+    time_ns: int
+    attributes: Attributes
+
+
+@dataclass(slots=True)
+class RawSpan:
+    """One OTLP span, decoded and bounded, not yet understood.
+
+    ``parent_span_id`` is ``b""`` for a root. ``status_code`` is OTLP's: 0 unset, 1 ok, 2 error.
+    """
+
+    trace_id: bytes
+    span_id: bytes
+    parent_span_id: bytes
+    name: str
+    start_ns: int
+    end_ns: int
+    status_code: int
+    status_message: str
+    attributes: Attributes
+    events: list[Event]
+    scope: str
+    resource: Resource
+
+
+@dataclass(slots=True)
+class TokenUsage:
+    """Tokens of one model call; ``input`` includes both caches, ``output`` includes reasoning."""
+
+    input: int | None = None
+    output: int | None = None
+    cache_read: int | None = None
+    cache_creation: int | None = None
+    reasoning: int | None = None
+
+
+#: How much a value of an attribution dimension is worth: lower wins.
+RANK_EXPLICIT = 0
+RANK_FALLBACK = 1
+
+
+@dataclass(slots=True)
+class Span:
+    """One span as understood, whatever dialect it came in.
+
+    ``agent_name`` is the span's own statement; the nearest agent above it is found by
+    ``runtree``. ``content`` holds what may be redacted or dropped: ``input``, ``output``,
+    ``system``, ``arguments``, ``result``, ``requested_tools``, ``error_message``,
+    ``attributes``. Values of ``attribution`` are ``dimension -> (value, rank)``
+    with the dimensions of ``ATTRIBUTION``.
+    """
+
+    trace_id: bytes
+    span_id: bytes
+    parent_span_id: bytes
+    service: str
+    kind: Kind
+    name: str
+    scope: str
+    start_ns: int
+    end_ns: int
+    is_error: bool = False
+    error_type: str | None = None
+    operation_name: str | None = None
+    agent_name: str | None = None
+    provider: str | None = None
+    request_model: str | None = None
+    response_model: str | None = None
+    response_id: str | None = None
+    tool_name: str | None = None
+    tool_call_id: str | None = None
+    usage: TokenUsage = field(default_factory=TokenUsage)
+    reported_cost_nano: int | None = None
+    finish_reason: str | None = None
+    streaming: bool | None = None
+    attribution: dict[str, tuple[str, int]] = field(default_factory=dict)
+    content: dict[str, object] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+#: Dimensions that belong to a whole run and may arrive on any of its spans, late.
+ATTRIBUTION = ("user", "session", "feature", "release", "environment")
+DEFAULT_ENVIRONMENT = "production"
+
+
+@dataclass(slots=True, frozen=True)
+class Cost:
+    """What one model call costs.
+
+    ``nano`` is ``None`` when the model has no known price: unpriced, never zero.
+    ``price_id`` names the price and its version, for instance
+    ``genai-prices 0.2.3 openai/gpt-4o``.
+    """
+
+    nano: int | None
+    source: PriceSource | None
+    price_id: str | None
