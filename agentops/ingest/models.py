@@ -28,6 +28,7 @@ class Quarantine(models.Model):
     received_at = models.DateTimeField(auto_now_add=True)
     service = models.TextField(blank=True)
     content_type = models.CharField(max_length=64)
+    encoding = models.CharField(max_length=16, default="identity")
     body = models.BinaryField()
     error = models.TextField()
     attempts = models.IntegerField(default=0)

@@ -64,7 +64,7 @@ class Run(models.Model):
     spans = models.IntegerField(default=0)
 
     needs_tree = models.BooleanField(default=False)
-    open_parents = ArrayField(models.BinaryField(), default=list)
+    open_parents = ArrayField(models.TextField(), default=list)
     llm_scopes = ArrayField(models.TextField(), default=list)
 
     class Meta:

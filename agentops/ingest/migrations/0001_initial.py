@@ -39,6 +39,7 @@ class Migration(migrations.Migration):
                 ('received_at', models.DateTimeField(auto_now_add=True)),
                 ('service', models.TextField(blank=True)),
                 ('content_type', models.CharField(max_length=64)),
+                ('encoding', models.CharField(default='identity', max_length=16)),
                 ('body', models.BinaryField()),
                 ('error', models.TextField()),
                 ('attempts', models.IntegerField(default=0)),

@@ -32,7 +32,7 @@ CREATE TABLE runs (
     reasoning_output_tokens bigint NOT NULL DEFAULT 0,
     spans integer NOT NULL DEFAULT 0,
     needs_tree boolean NOT NULL DEFAULT false,
-    open_parents bytea[] NOT NULL DEFAULT '{}',
+    open_parents text[] NOT NULL DEFAULT '{}',
     llm_scopes text[] NOT NULL DEFAULT '{}',
     PRIMARY KEY (trace_id, service)
 ) WITH (fillfactor = 70);

@@ -57,7 +57,7 @@ class Migration(migrations.Migration):
                 ('reasoning_output_tokens', models.BigIntegerField(default=0)),
                 ('spans', models.IntegerField(default=0)),
                 ('needs_tree', models.BooleanField(default=False)),
-                ('open_parents', django.contrib.postgres.fields.ArrayField(base_field=models.BinaryField(), default=list, size=None)),
+                ('open_parents', django.contrib.postgres.fields.ArrayField(base_field=models.TextField(), default=list, size=None)),
                 ('llm_scopes', django.contrib.postgres.fields.ArrayField(base_field=models.TextField(), default=list, size=None)),
             ],
             options={

@@ -1,0 +1,409 @@
+"""One transaction of the books: from understood spans to ledger, runs, spans and spend.
+
+The number of statements does not depend on the number of spans. Most runs are booked from what
+their new spans say of themselves; the whole run is read again only when its tree decides (an
+agent named by an ancestor, a model call that repeats another) or its attribution changes.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+from psycopg import Cursor
+
+from agentops.catalog import store as catalog
+from agentops.costs import store as costs
+from agentops.costs.models import Dimension
+from agentops.domain.pricing import counts_as_unpriced
+from agentops.domain.runtree import Booking, Node, resolve
+from agentops.domain.spans import ATTRIBUTION, COSTED_KINDS, DEFAULT_ENVIRONMENT, Cost, Kind, Span
+from agentops.runs import store as runs
+from agentops.runs.store import NO_MEASURES, RunDelta, RunKey, RunState, SpanKey, StoredSpan
+
+NS_PER_HOUR = 3_600_000_000_000
+#: Bits below the rank in an attribution order: microseconds since the epoch fit.
+_RANK_SHIFT = 52
+
+_MODEL_KINDS = COSTED_KINDS
+_STEP_KINDS = frozenset({Kind.LLM, Kind.EMBEDDING, Kind.TOOL, Kind.RETRIEVAL})
+_TREE_KINDS = _STEP_KINDS
+_CONCLUDING_KINDS = frozenset({Kind.AGENT, Kind.LLM})
+
+#: Attribution: (user, session, feature, release, environment), in the order of ``ATTRIBUTION``.
+_USER, _SESSION, _FEATURE, _RELEASE, _ENVIRONMENT = range(len(ATTRIBUTION))
+
+
+@dataclass(slots=True)
+class Entry:
+    """A span and its price, ready to be booked."""
+
+    span: Span
+    cost: Cost
+    content: str | None
+
+    @property
+    def key(self) -> SpanKey:
+        """The ledger key."""
+        return (self.span.trace_id, self.span.span_id, self.span.service)
+
+    @property
+    def run(self) -> RunKey:
+        """The run that the span belongs to."""
+        return (self.span.trace_id, self.span.service)
+
+
+@dataclass(slots=True, frozen=True)
+class Item:
+    """What both a new and a booked span are to the rollups: where it goes and what it counts."""
+
+    node: Node
+    hour: int
+    model: str
+    tool: str
+    measures: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a transaction did: the new spans, those that came again, and what it touched."""
+
+    accepted: set[SpanKey] = field(default_factory=set)
+    conflicts: set[SpanKey] = field(default_factory=set)
+    runs: set[RunKey] = field(default_factory=set)
+
+
+def fingerprint(span: Span) -> int:
+    """A signed 32-bit check of what is booked of a span, to notice another span under its id."""
+    usage = span.usage
+    facts = (
+        f"{span.name}|{span.kind}|{span.start_ns}|{span.end_ns}|{span.is_error}|{usage.input}|{usage.output}"
+        f"|{usage.cache_read}|{usage.cache_creation}|{span.response_model}|{span.reported_cost_nano}"
+    )
+    value = zlib.crc32(facts.encode("utf-8", "replace"))
+    return value - (1 << 32) if value >= 1 << 31 else value
+
+
+def book(cursor: Cursor[Any], entries: Sequence[Entry], known_services: set[str]) -> Outcome:
+    """Book spans, each once; the caller commits. ``known_services`` need no registration.
+
+    ``entries`` may hold the same span twice: the first counts.
+    """
+    outcome = Outcome()
+    unique: dict[SpanKey, Entry] = {}
+    for entry in entries:
+        unique.setdefault(entry.key, entry)
+    if not unique:
+        return outcome
+    if unknown := {key[2] for key in unique} - known_services:
+        catalog.register(cursor, sorted(unknown))
+    claimed = runs.claim(
+        cursor, [(*key, fingerprint(e.span), e.span.kind in _MODEL_KINDS) for key, e in unique.items()]
+    )
+    outcome.accepted = set(claimed)
+    if len(claimed) < len(unique):
+        outcome.conflicts = _conflicts(cursor, {key: e for key, e in unique.items() if key not in claimed})
+    fresh = [entry for key, entry in unique.items() if key in claimed]
+    if fresh:
+        _book_new(cursor, fresh, claimed)
+        outcome.runs = {entry.run for entry in fresh}
+    return outcome
+
+
+def _conflicts(cursor: Cursor[Any], repeated: dict[SpanKey, Entry]) -> set[SpanKey]:
+    stored = runs.fingerprints(cursor, repeated)
+    return {key for key, entry in repeated.items() if stored.get(key) != fingerprint(entry.span)}
+
+
+def _book_new(cursor: Cursor[Any], fresh: list[Entry], claimed: dict[SpanKey, date]) -> None:
+    by_run: dict[RunKey, list[Entry]] = {}
+    for entry in fresh:
+        by_run.setdefault(entry.run, []).append(entry)
+    states = runs.upsert_runs(cursor, [_delta(key, by_run[key]) for key in sorted(by_run)])
+    trees = _runs_with_trees(cursor, states, by_run, claimed)
+    moved = {key for key, state in states.items() if state.existed and state.attribution != state.was}
+    reread = [key for key in sorted(trees | moved) if states[key].existed]
+    stored = runs.stored_spans(cursor, reread) if reread else {}
+
+    cells: costs.Cells = {}
+    bookings: dict[SpanKey, Booking] = {}
+    rebooked: list[tuple[Any, ...]] = []
+    corrections: list[tuple[RunKey, Sequence[int]]] = []
+    for key, state in states.items():
+        news = [_item_of_entry(entry) for entry in by_run[key]]
+        olds = [(span, _item_of_stored(span)) for span in stored.get(key, ())]
+        resolved = resolve([i.node for i in news] + [i.node for _, i in olds]) if key in trees else {}
+        now_at, was_at = _place(state.attribution), _place(state.was)
+        correction = [0] * len(NO_MEASURES)
+        for item in news:
+            own = Booking(item.node.own_agent, None)
+            booking = resolved.get(item.node.span_id, own)
+            bookings[key[0], item.node.span_id, key[1]] = booking
+            _add(cells, key[1], now_at, item, booking)
+            if booking.merged_into:
+                _subtract_into(correction, item.measures)
+        for span, item in olds:
+            old = Booking(span.agent, span.merged_into)
+            booking = resolved.get(span.span_id, old)
+            if booking != old:
+                rebooked.append((span.received_on, *_key_of(span), booking.agent, booking.merged_into))
+            if booking != old or now_at != was_at:
+                _add(cells, key[1], was_at, item, old, sign=-1)
+                _add(cells, key[1], now_at, item, booking)
+            if booking.merged_into and not old.merged_into:
+                _subtract_into(correction, item.measures)
+            elif old.merged_into and not booking.merged_into:
+                for i, value in enumerate(item.measures):
+                    correction[i] += value
+        if key in trees and (any(correction) or not state.needs_tree):
+            corrections.append((key, correction))
+    if rebooked:
+        runs.rebook_spans(cursor, rebooked)
+    runs.copy_spans(cursor, (_span_row(entry, claimed[entry.key], bookings[entry.key]) for entry in fresh))
+    costs.move_spend(cursor, cells)
+    if corrections:
+        runs.correct_runs(cursor, corrections)
+
+
+def _key_of(span: StoredSpan) -> SpanKey:
+    return (span.trace_id, span.span_id, span.service)
+
+
+def _runs_with_trees(
+    cursor: Cursor[Any],
+    states: dict[RunKey, RunState],
+    by_run: dict[RunKey, list[Entry]],
+    claimed: dict[SpanKey, date],
+) -> set[RunKey]:
+    """Runs whose bookings depend on their whole tree; asked after the runs are locked."""
+    trees = set()
+    for key, state in states.items():
+        if state.needs_tree or len(state.llm_scopes) > 1:
+            trees.add(key)
+        elif parents := set(state.open_parents):
+            if any(e.span.kind in _MODEL_KINDS and e.span.span_id.hex() in parents for e in by_run[key]):
+                trees.add(key)
+    unseen = {
+        (key[0], e.span.parent_span_id, key[1])
+        for key, state in states.items()
+        if state.existed and key not in trees
+        for e in by_run[key]
+        if e.span.parent_span_id
+    }
+    unseen -= claimed.keys()
+    if unseen:
+        trees |= runs.runs_with_llm_parents(cursor, sorted(unseen))
+    return trees
+
+
+def _delta(key: RunKey, entries: list[Entry]) -> RunDelta:
+    delta = RunDelta(key=key)
+    for entry in entries:
+        span = entry.span
+        is_root = not span.parent_span_id
+        if span.start_ns < delta.start_ns:
+            delta.start_ns = span.start_ns
+        if span.end_ns > delta.end_ns:
+            delta.end_ns = span.end_ns
+        if is_root:
+            delta.has_root = True
+            delta.root_error |= span.is_error
+            delta.name = min(delta.name or span.name, span.name)
+        else:
+            delta.parents.add(span.parent_span_id.hex())
+        if span.kind in _CONCLUDING_KINDS:
+            delta.last_ended = max(delta.last_ended, (span.end_ns, span.is_error))
+        if span.agent_name:
+            delta.agents.add(span.agent_name)
+        elif span.kind in _TREE_KINDS:
+            delta.needs_tree = True
+        if span.kind in _MODEL_KINDS:
+            delta.llm_scopes.add(span.scope)
+        _attribute(delta, span, is_root=is_root)
+        measures = measures_of(span, entry.cost)
+        if measures is not NO_MEASURES:
+            for i, value in enumerate(measures):
+                if value:
+                    delta.measures[i] += value
+    delta.spans = len(entries)
+    return delta
+
+
+def _attribute(delta: RunDelta, span: Span, *, is_root: bool) -> None:
+    # Explicit values before fallbacks, the root's before others', then the earliest span's.
+    start_us = span.start_ns // 1000
+    below = 0 if is_root else 1
+    for dimension, (value, rank) in span.attribution.items():
+        candidate = (((rank * 2 + below) << _RANK_SHIFT) + start_us, value)
+        best = delta.best.get(dimension)
+        if best is None or candidate < best:
+            delta.best[dimension] = candidate
+
+
+def measures_of(span: Span, cost: Cost) -> tuple[int, ...]:
+    """What a span counts when it is not merged away, in the order of ``MEASURES``."""
+    kind = span.kind
+    if kind not in _STEP_KINDS:
+        return NO_MEASURES
+    error = 1 if span.is_error else 0
+    if kind not in _MODEL_KINDS:
+        return (0, 0, 0, 1 if kind is Kind.TOOL else 0, 1, error, 0, 0, 0, 0, 0)
+    usage = span.usage
+    return (
+        cost.nano or 0,
+        1 if counts_as_unpriced(span, cost) else 0,
+        1,
+        0,
+        1,
+        error,
+        usage.input or 0,
+        usage.output or 0,
+        usage.cache_read or 0,
+        usage.cache_creation or 0,
+        usage.reasoning or 0,
+    )
+
+
+def _item_of_entry(entry: Entry) -> Item:
+    span, usage = entry.span, entry.span.usage
+    return Item(
+        node=Node(
+            span_id=span.span_id,
+            parent_span_id=span.parent_span_id,
+            kind=span.kind,
+            own_agent=span.agent_name,
+            scope=span.scope,
+            response_id=span.response_id,
+            start_ns=span.start_ns,
+            end_ns=span.end_ns,
+            usage_fields=_usage_fields(
+                usage.input, usage.output, usage.cache_read, usage.cache_creation, usage.reasoning
+            ),
+        ),
+        hour=span.start_ns // NS_PER_HOUR,
+        model=(span.response_model or span.request_model or "") if span.kind in _MODEL_KINDS else "",
+        tool=(span.tool_name or "") if span.kind is Kind.TOOL else "",
+        measures=measures_of(span, entry.cost),
+    )
+
+
+def _usage_fields(*fields: int | None) -> int:
+    return sum(1 for value in fields if value is not None)
+
+
+def _item_of_stored(span: StoredSpan) -> Item:
+    tokens = (
+        span.input_tokens,
+        span.output_tokens,
+        span.cache_read_input_tokens,
+        span.cache_creation_input_tokens,
+        span.reasoning_output_tokens,
+    )
+    kind = Kind(span.kind)
+    is_model = kind in _MODEL_KINDS
+    measures: tuple[int, ...] = NO_MEASURES
+    if is_model:
+        # The rule of counts_as_unpriced, on what is stored.
+        unpriced = span.cost_nano is None and (any(t is not None for t in tokens) or not span.is_error)
+        measures = (span.cost_nano or 0, int(unpriced), 1, 0, 1, int(span.is_error), *(t or 0 for t in tokens))
+    elif kind in _STEP_KINDS:
+        measures = (0, 0, 0, int(kind is Kind.TOOL), 1, int(span.is_error), 0, 0, 0, 0, 0)
+    return Item(
+        node=Node(
+            span_id=span.span_id,
+            parent_span_id=span.parent_span_id,
+            kind=kind,
+            own_agent=span.own_agent,
+            scope=span.scope,
+            response_id=span.response_id,
+            start_ns=span.start_ns,
+            end_ns=span.end_ns,
+            usage_fields=_usage_fields(*tokens),
+        ),
+        hour=span.start_ns // NS_PER_HOUR,
+        model=(span.response_model or span.request_model or "") if is_model else "",
+        tool=(span.tool or "") if kind is Kind.TOOL else "",
+        measures=measures,
+    )
+
+
+#: (environment, user, feature, session, release), as the rollups spell them.
+Place = tuple[str, str, str, str, str]
+
+
+def _place(attribution: Sequence[str | None]) -> Place:
+    return (
+        attribution[_ENVIRONMENT] or DEFAULT_ENVIRONMENT,
+        attribution[_USER] or "",
+        attribution[_FEATURE] or "",
+        attribution[_SESSION] or "",
+        attribution[_RELEASE] or "",
+    )
+
+
+def _add(cells: costs.Cells, service: str, place: Place, item: Item, booking: Booking, *, sign: int = 1) -> None:
+    """Add a span to its cell in every dimension, or take it out again."""
+    if item.measures is NO_MEASURES or booking.merged_into:
+        return
+    environment, user, feature, session, release = place
+    hour = item.hour
+    for cell in (
+        (Dimension.SERVICE, hour, environment, service, ""),
+        (Dimension.USER, hour, environment, service, user),
+        (Dimension.FEATURE, hour, environment, service, feature),
+        (Dimension.SESSION, hour, environment, service, session),
+        (Dimension.RELEASE, hour, environment, service, release),
+        (Dimension.AGENT, hour, environment, service, booking.agent or ""),
+        (Dimension.MODEL, hour, environment, service, item.model),
+        (Dimension.TOOL, hour, environment, service, item.tool),
+    ):
+        total = cells.get(cell)
+        if total is None:
+            cells[cell] = [sign * value for value in item.measures]
+        else:
+            for i, value in enumerate(item.measures):
+                if value:
+                    total[i] += sign * value
+
+
+def _subtract_into(total: list[int], measures: Iterable[int]) -> None:
+    for i, value in enumerate(measures):
+        total[i] -= value
+
+
+def _span_row(entry: Entry, received_on: date, booking: Booking) -> tuple[Any, ...]:
+    span, cost, usage = entry.span, entry.cost, entry.span.usage
+    return (
+        received_on,
+        span.service,
+        span.trace_id,
+        span.span_id,
+        span.parent_span_id or None,
+        span.kind,
+        span.is_error,
+        span.name,
+        span.scope,
+        span.agent_name,
+        booking.agent,
+        span.provider,
+        span.request_model,
+        span.response_model,
+        span.response_id,
+        span.tool_name,
+        span.error_type,
+        span.start_ns,
+        span.end_ns,
+        usage.input,
+        usage.output,
+        usage.cache_read,
+        usage.cache_creation,
+        usage.reasoning,
+        cost.nano,
+        cost.source,
+        cost.price_id,
+        booking.merged_into,
+        entry.content,
+    )

@@ -1,0 +1,309 @@
+"""From a decoded request to the books: understand, price, and commit several requests at once.
+
+A process has one writer thread with a connection of its own. While a transaction is under way
+the next requests queue up and then share one (group commit): at small batches this halves the
+cost of a span. Each request is answered after the commit that holds it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import psycopg
+from django.conf import settings
+
+from agentops.domain.dialects import normalise
+from agentops.domain.pricing import PriceList, span_cost
+from agentops.domain.spans import RawSpan
+from agentops.ingest import store
+from agentops.ingest.batch import Batch, Receipt, Unavailable
+from agentops.ingest.booking import Entry, Outcome, book
+from agentops.ingest.connections import connect
+from agentops.live import store as live
+from agentops.live.broadcast import broadcast
+
+log = logging.getLogger(__name__)
+
+#: Spans that share a transaction at most; a larger request has one of its own.
+MAX_SPANS_PER_TRANSACTION = 4_096
+#: Spans that may wait for the writer; beyond, senders are asked to come back.
+MAX_SPANS_WAITING = 60_000
+#: Requests with more spans than this are understood in a thread, so that others are not held up.
+INLINE_SPANS = 64
+#: Tries of a transaction that collided with another one.
+ATTEMPTS = 4
+UNKNOWN_SERVICE = "unknown_service"
+MAX_SERVICE_CHARS = 128
+MAX_RUN_TOPICS = 200
+
+#: SQLSTATE classes and codes that say *not now*, rather than *never*.
+_RETRY_HERE = {"40001", "40P01"}
+_UNAVAILABLE_CLASSES = {"08", "53", "57", "40"}
+_UNAVAILABLE_CODES = {"55P03", "25006", "25P03", "58030"}
+
+
+@dataclass(slots=True)
+class Job:
+    """A request on its way into the books, and who waits for it."""
+
+    batch: Batch
+    entries: list[Entry]
+    failures: list[str]
+    done: Callable[[Receipt | BaseException], None]
+    receipt: Receipt | None = None
+    conflicts: int = 0
+
+
+@dataclass(slots=True)
+class Result:
+    """What a committed transaction tells browsers."""
+
+    event_id: int | None = None
+    topics: list[str] = field(default_factory=list)
+
+
+class Pipeline:
+    """The books' front door for one process."""
+
+    def __init__(self) -> None:
+        self._prices = PriceList()
+        self._writer = Writer()
+        self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="understand")
+
+    async def submit(self, batch: Batch) -> Receipt:
+        """Book a batch and return after the commit.
+
+        Raises ``Unavailable`` when nothing was booked and a retry may help.
+        """
+        loop = asyncio.get_running_loop()
+        if len(batch.spans) > INLINE_SPANS:
+            entries, failures = await loop.run_in_executor(self._threads, self.understand, batch)
+        else:
+            entries, failures = self.understand(batch)
+        future: asyncio.Future[Receipt] = loop.create_future()
+
+        def settle(result: Receipt | BaseException) -> None:
+            if future.done():
+                return
+            if isinstance(result, BaseException):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+
+        def done(result: Receipt | BaseException) -> None:
+            try:
+                loop.call_soon_threadsafe(settle, result)
+            except RuntimeError:  # the loop is gone: nobody waits any more
+                log.warning("a request ended after its server did")
+
+        self._writer.put(Job(batch, entries, failures, done), loop)
+        receipt = await future
+        if failures:
+            await self.quarantine(batch, ValueError(failures[0]))
+        return receipt
+
+    def understand(self, batch: Batch) -> tuple[list[Entry], list[str]]:
+        """Normalise and price the spans of a batch; the second list says which could not be understood."""
+        entries: list[Entry] = []
+        failures: list[str] = []
+        keep, limit, prices = settings.INGEST_KEEP_CONTENT, settings.INGEST_MAX_TEXT_CHARS, self._prices
+        for raw in batch.spans:
+            try:
+                span = normalise(raw, batch.service or service_of(raw), keep_content=keep, max_text=limit)
+                content = orjson.dumps(span.content, default=str).decode() if span.content else None
+                entries.append(Entry(span, span_cost(span, prices), content))
+            except Exception as error:  # noqa: BLE001  (one span must not spoil the others; the body is kept)
+                log.exception("a span could not be understood")
+                failures.append(f"span {raw.span_id.hex()}: {type(error).__name__}: {error}")
+        return entries, failures
+
+    async def quarantine(self, batch: Batch, error: BaseException) -> None:
+        """Keep a batch that could not be digested, in a transaction of its own."""
+        await asyncio.get_running_loop().run_in_executor(self._threads, store.quarantine, batch, error)
+
+    def close(self) -> None:
+        """Finish what is queued and end the writer."""
+        self._writer.close()
+        self._threads.shutdown(wait=False)
+
+
+def service_of(raw: RawSpan) -> str:
+    """The service that a collector's span names, as it is stored."""
+    name = raw.resource.attributes.get("service.name")
+    if not isinstance(name, str) or not name.strip():
+        return UNKNOWN_SERVICE
+    return name.strip().replace("\x00", "�")[:MAX_SERVICE_CHARS]
+
+
+class Writer:
+    """One thread, one connection: groups waiting jobs into transactions."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[tuple[Job, asyncio.AbstractEventLoop] | None] = queue.SimpleQueue()
+        self._waiting = 0
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._connection: psycopg.Connection[Any] | None = None
+        self._known_services: set[str] = set()
+
+    def put(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
+        """Queue a job. Raises ``Unavailable`` when too much waits already."""
+        size = len(job.entries) + 1
+        with self._lock:
+            if self._waiting and self._waiting + size > MAX_SPANS_WAITING:
+                message = "Too many spans wait to be written; try again."
+                raise Unavailable(message, retry_after=2.0)
+            self._waiting += size
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="books-writer", daemon=True)
+                self._thread.start()
+        self._queue.put((job, loop))
+
+    def close(self) -> None:
+        """Write what waits, then end."""
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join(timeout=8)
+            self._thread = None
+
+    def _run(self) -> None:
+        leftover: tuple[Job, asyncio.AbstractEventLoop] | None = None
+        while True:
+            first = leftover or self._queue.get()
+            leftover = None
+            if first is None:
+                self._disconnect()
+                return
+            group, spans, ending = [first], len(first[0].entries), False
+            while spans < MAX_SPANS_PER_TRANSACTION:
+                try:
+                    more = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+                if more is None:
+                    ending = True
+                    break
+                if spans + len(more[0].entries) > MAX_SPANS_PER_TRANSACTION:
+                    leftover = more
+                    break
+                group.append(more)
+                spans += len(more[0].entries)
+            self._write(group)
+            with self._lock:
+                self._waiting -= sum(len(job.entries) + 1 for job, _ in group)
+            if ending:
+                self._queue.put(None)
+
+    def _write(self, group: list[tuple[Job, asyncio.AbstractEventLoop]]) -> None:
+        jobs = [job for job, _ in group]
+        try:
+            result = self._commit(jobs)
+        except Unavailable as error:
+            for job in jobs:
+                job.done(error)
+        except Exception as error:  # noqa: BLE001  (whatever it is, each sender must get an answer)
+            if len(group) > 1:  # one of them spoils the transaction: book the others
+                for single in group:
+                    self._write([single])
+                return
+            log.exception("a batch could not be booked")
+            jobs[0].done(error)
+        else:
+            for job in jobs:
+                job.done(job.receipt or Receipt(0))
+            if result.topics:
+                broadcast(group[0][1], result.event_id, result.topics)
+
+    def _commit(self, jobs: list[Job]) -> Result:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return self._transaction(jobs)
+            except psycopg.Error as error:
+                state = error.sqlstate or ""
+                self._recover(state)
+                if state in _RETRY_HERE and attempt < ATTEMPTS:
+                    time.sleep(0.01 * attempt)
+                    continue
+                lost = isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
+                if state[:2] in _UNAVAILABLE_CLASSES or state in _UNAVAILABLE_CODES or (lost and not state):
+                    log.warning("the books cannot be written now: %s", error)
+                    message = "The database is not available; try again."
+                    raise Unavailable(message, retry_after=1.0) from error
+                raise
+        raise AssertionError
+
+    def _transaction(self, jobs: list[Job]) -> Result:
+        if self._connection is None:
+            self._connection = connect("ingest")
+        result = Result()
+        entries = [entry for job in jobs for entry in job.entries]
+        with self._connection.transaction(), self._connection.cursor(binary=True) as cursor:
+            outcome = book(cursor, entries, self._known_services)
+            _count(jobs, outcome)
+            store.add_counters(cursor, _counters(jobs, outcome))
+            if outcome.runs:
+                result.topics = _topics(outcome)
+                result.event_id = live.record(cursor, result.topics)
+        self._known_services.update(key[2] for key in outcome.accepted)
+        return result
+
+    def _recover(self, state: str) -> None:
+        if self._connection is not None and (self._connection.broken or self._connection.closed or not state):
+            self._disconnect()
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _count(jobs: Iterable[Job], outcome: Outcome) -> None:
+    unclaimed = set(outcome.accepted)
+    for job in jobs:
+        accepted = duplicates = conflicts = 0
+        for entry in job.entries:
+            if entry.key in unclaimed:
+                unclaimed.remove(entry.key)
+                accepted += 1
+            else:
+                duplicates += 1
+                conflicts += entry.key in outcome.conflicts
+        job.conflicts = conflicts
+        warnings = list(job.failures)
+        if conflicts:
+            warnings.append(f"{conflicts} spans came again with other content: the first one counts")
+        warnings += sorted({w for entry in job.entries for w in entry.span.warnings})[:10]
+        job.receipt = Receipt(accepted=accepted, duplicates=duplicates, warnings=warnings)
+
+
+def _counters(jobs: Iterable[Job], outcome: Outcome) -> dict[str, store.Counters]:
+    counters: dict[str, store.Counters] = {}
+    unclaimed = set(outcome.accepted)
+    for job in jobs:
+        requests = counters.setdefault(job.batch.service, store.Counters())
+        requests.requests += 1
+        requests.rejected_spans += job.batch.rejected
+        requests.bytes_received += len(job.batch.body)
+        for entry in job.entries:
+            counter = counters.setdefault(entry.span.service, store.Counters())
+            if entry.key in unclaimed:
+                unclaimed.remove(entry.key)
+                counter.accepted_spans += 1
+            else:
+                counter.duplicate_spans += 1
+                counter.conflicting_spans += entry.key in outcome.conflicts
+    return counters
+
+
+def _topics(outcome: Outcome) -> list[str]:
+    traces = sorted({trace_id.hex() for trace_id, _ in outcome.runs})
+    return ["runs", "spend", *(f"run:{trace}" for trace in traces[:MAX_RUN_TOPICS])]

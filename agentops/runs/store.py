@@ -1,0 +1,352 @@
+"""How runs and spans are written: the statements of the hot path, each over a whole batch.
+
+Every function takes a psycopg cursor inside the caller's transaction and runs one statement,
+whatever the number of rows. Locks are taken in one order everywhere (ledger, runs, then what
+depends on them), each sorted by key, so that concurrent writers cannot deadlock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+from psycopg import Cursor
+
+from agentops.domain.spans import ATTRIBUTION
+
+#: (trace_id, service)
+RunKey = tuple[bytes, str]
+#: (trace_id, span_id, service)
+SpanKey = tuple[bytes, bytes, str]
+
+#: Parents of one run that are remembered; beyond, its tree is read at every batch.
+MAX_OPEN_PARENTS = 64
+MAX_AGENTS = 100
+
+MEASURES = (
+    "cost_nano",
+    "unpriced_calls",
+    "llm_calls",
+    "tool_calls",
+    "steps",
+    "errors",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_input_tokens",
+    "cache_creation_input_tokens",
+    "reasoning_output_tokens",
+)
+NO_MEASURES = (0,) * len(MEASURES)
+
+
+@dataclass(slots=True)
+class RunDelta:
+    """What one batch says of one run; every field combines with the stored row in any order."""
+
+    key: RunKey
+    best: dict[str, tuple[int, str]] = field(default_factory=dict)
+    name: str | None = None
+    agents: set[str] = field(default_factory=set)
+    has_root: bool = False
+    root_error: bool = False
+    last_ended: tuple[int, bool] = (0, False)
+    start_ns: int = 1 << 62
+    end_ns: int = 0
+    measures: list[int] = field(default_factory=lambda: [0] * len(MEASURES))
+    spans: int = 0
+    needs_tree: bool = False
+    parents: set[str] = field(default_factory=set)
+    llm_ids: set[str] = field(default_factory=set)
+    llm_scopes: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True, frozen=True)
+class RunState:
+    """A run after its upsert, locked: how it is attributed, and how it was before."""
+
+    key: RunKey
+    attribution: tuple[str | None, ...]
+    was: tuple[str | None, ...]
+    existed: bool
+    needs_tree: bool
+    open_parents: list[str]
+    llm_scopes: list[str]
+
+
+@dataclass(slots=True, frozen=True)
+class StoredSpan:
+    """What the tree and the rollups need of a span that is booked already."""
+
+    received_on: date
+    service: str
+    trace_id: bytes
+    span_id: bytes
+    parent_span_id: bytes
+    kind: int
+    is_error: bool
+    scope: str
+    own_agent: str | None
+    agent: str | None
+    request_model: str | None
+    response_model: str | None
+    response_id: str | None
+    tool: str | None
+    start_ns: int
+    end_ns: int
+    input_tokens: int | None
+    output_tokens: int | None
+    cache_read_input_tokens: int | None
+    cache_creation_input_tokens: int | None
+    reasoning_output_tokens: int | None
+    cost_nano: int | None
+    merged_into: bytes | None
+
+
+CLAIM = """
+INSERT INTO span_ledger AS l (trace_id, span_id, service, fingerprint, received_on, is_llm)
+SELECT trace_id, span_id, service, fingerprint, CURRENT_DATE, is_llm
+FROM unnest(%b::bytea[], %b::bytea[], %b::text[], %b::int[], %b::bool[])
+     AS s (trace_id, span_id, service, fingerprint, is_llm)
+ORDER BY trace_id, span_id, service
+ON CONFLICT DO NOTHING
+RETURNING trace_id, span_id, service, received_on
+"""
+
+
+def claim(cursor: Cursor[Any], rows: Sequence[tuple[bytes, bytes, str, int, bool]]) -> dict[SpanKey, date]:
+    """Enter spans into the ledger; those returned are new, all others have been counted before.
+
+    A row is (trace id, span id, service, fingerprint, is a model call).
+    """
+    cursor.execute(CLAIM, [list(column) for column in zip(*rows, strict=True)])
+    return {(row[0], row[1], row[2]): row[3] for row in cursor.fetchall()}
+
+
+FINGERPRINTS = """
+SELECT l.trace_id, l.span_id, l.service, l.fingerprint
+FROM unnest(%b::bytea[], %b::bytea[], %b::text[]) AS s (trace_id, span_id, service)
+JOIN span_ledger l USING (trace_id, span_id, service)
+"""
+
+
+def fingerprints(cursor: Cursor[Any], keys: Iterable[SpanKey]) -> dict[SpanKey, int]:
+    """What the ledger holds of spans that came again."""
+    cursor.execute(FINGERPRINTS, [list(column) for column in zip(*keys, strict=True)])
+    return {(row[0], row[1], row[2]): row[3] for row in cursor.fetchall()}
+
+
+LLM_PARENTS = """
+SELECT DISTINCT l.trace_id, l.service
+FROM unnest(%b::bytea[], %b::bytea[], %b::text[]) AS s (trace_id, span_id, service)
+JOIN span_ledger l USING (trace_id, span_id, service)
+WHERE l.is_llm
+"""
+
+
+def runs_with_llm_parents(cursor: Cursor[Any], parents: Iterable[SpanKey]) -> set[RunKey]:
+    """Runs in which one of these spans, all of them parents of others, is a model call."""
+    cursor.execute(LLM_PARENTS, [list(column) for column in zip(*parents, strict=True)])
+    return {(row[0], row[1]) for row in cursor.fetchall()}
+
+
+def _take_better(dimension: str) -> str:
+    better = (
+        f"EXCLUDED.{dimension}_order IS NOT NULL AND (r.{dimension}_order IS NULL OR "
+        f'(EXCLUDED.{dimension}_order, EXCLUDED."{dimension}" COLLATE "C") < '
+        f'(r.{dimension}_order, r."{dimension}" COLLATE "C"))'
+    )
+    return (
+        f'was_{dimension} = r."{dimension}", '
+        f'"{dimension}" = CASE WHEN {better} THEN EXCLUDED."{dimension}" ELSE r."{dimension}" END, '
+        f"{dimension}_order = LEAST(r.{dimension}_order, EXCLUDED.{dimension}_order)"
+    )
+
+
+def _union(column: str, limit: int) -> str:
+    return (
+        f"{column} = CASE WHEN EXCLUDED.{column} <@ r.{column} THEN r.{column} ELSE "
+        f"(SELECT (array_agg(DISTINCT x ORDER BY x))[1:{limit}] "
+        f"FROM unnest(r.{column} || EXCLUDED.{column}) AS u (x)) END"
+    )
+
+
+_DIMENSIONS = ", ".join(f'"{d}"' for d in ATTRIBUTION)
+_ORDERS = ", ".join(f"{d}_order" for d in ATTRIBUTION)
+_MEASURES = ", ".join(MEASURES)
+_SEPARATOR = "\x1f"
+
+UPSERT = f"""
+INSERT INTO runs AS r (trace_id, service, {_DIMENSIONS}, {_ORDERS}, name, agents, has_root, root_error,
+    last_ended_ns, last_error, started_at, latest_at, first_received_at, last_received_at,
+    {_MEASURES}, spans, needs_tree, open_parents, llm_scopes)
+SELECT trace_id, service, {_DIMENSIONS}, {_ORDERS}, name,
+    coalesce(string_to_array(nullif(agents, ''), E'\\x1f'), '{{}}'), has_root, root_error, last_ended_ns, last_error,
+    to_timestamp(0) + started_us * interval '1 microsecond', to_timestamp(0) + latest_us * interval '1 microsecond',
+    now(), now(), {_MEASURES}, spans, needs_tree,
+    coalesce(string_to_array(nullif(open_parents, ''), E'\\x1f'), '{{}}'), coalesce(string_to_array(nullif(llm_scopes, ''), E'\\x1f'), '{{}}')
+FROM (SELECT trace_id, service, {_DIMENSIONS}, {_ORDERS}, name, agents, has_root, root_error,
+        last_ended_ns, last_error, started_us, latest_us, {_MEASURES}, spans, needs_tree, open_parents, llm_scopes
+    FROM unnest(%b::bytea[], %b::text[], {"%b::text[], " * 5} {"%b::bigint[], " * 5}
+        %b::text[], %b::text[], %b::bool[], %b::bool[], %b::bigint[], %b::bool[], %b::bigint[], %b::bigint[],
+        {"%b::bigint[], " * len(MEASURES)} %b::int[], %b::bool[], %b::text[], %b::text[])
+    AS u (trace_id, service, {_DIMENSIONS}, {_ORDERS}, name, agents, has_root, root_error,
+        last_ended_ns, last_error, started_us, latest_us, {_MEASURES}, spans, needs_tree, open_parents, llm_scopes)
+) AS s
+ORDER BY trace_id, service
+ON CONFLICT (trace_id, service) DO UPDATE SET
+    {", ".join(_take_better(d) for d in ATTRIBUTION)},
+    name = LEAST(EXCLUDED.name COLLATE "C", r.name COLLATE "C"),
+    {_union("agents", MAX_AGENTS)},
+    has_root = r.has_root OR EXCLUDED.has_root,
+    root_error = r.root_error OR EXCLUDED.root_error,
+    last_ended_ns = GREATEST(r.last_ended_ns, EXCLUDED.last_ended_ns),
+    last_error = CASE WHEN (EXCLUDED.last_ended_ns, EXCLUDED.last_error) > (r.last_ended_ns, r.last_error)
+        THEN EXCLUDED.last_error ELSE r.last_error END,
+    started_at = LEAST(r.started_at, EXCLUDED.started_at),
+    latest_at = GREATEST(r.latest_at, EXCLUDED.latest_at),
+    last_received_at = GREATEST(r.last_received_at, EXCLUDED.last_received_at),
+    {", ".join(f"{m} = r.{m} + EXCLUDED.{m}" for m in MEASURES)},
+    spans = r.spans + EXCLUDED.spans,
+    needs_tree = r.needs_tree OR EXCLUDED.needs_tree OR cardinality(r.open_parents) >= {MAX_OPEN_PARENTS},
+    {_union("open_parents", MAX_OPEN_PARENTS)},
+    {_union("llm_scopes", 4)}
+RETURNING trace_id, service, {_DIMENSIONS}, {", ".join(f"was_{d}" for d in ATTRIBUTION)},
+    spans, needs_tree, open_parents, llm_scopes
+"""
+
+
+def upsert_runs(cursor: Cursor[Any], deltas: Sequence[RunDelta]) -> dict[RunKey, RunState]:
+    """Combine what a batch says with the stored runs, and lock them until the end of the transaction."""
+    rows = [_upsert_row(delta) for delta in deltas]
+    cursor.execute(UPSERT, [list(column) for column in zip(*rows, strict=True)])
+    fresh = {delta.key: delta.spans for delta in deltas}
+    width = len(ATTRIBUTION)
+    states = {}
+    for row in cursor.fetchall():
+        key = (row[0], row[1])
+        spans, needs_tree, open_parents, llm_scopes = row[2 + 2 * width :]
+        states[key] = RunState(
+            key=key,
+            attribution=row[2 : 2 + width],
+            was=row[2 + width : 2 + 2 * width],
+            existed=spans > fresh[key],
+            needs_tree=needs_tree,
+            open_parents=open_parents,
+            llm_scopes=llm_scopes,
+        )
+    return states
+
+
+def _upsert_row(delta: RunDelta) -> tuple[Any, ...]:
+    best = [delta.best.get(dimension) for dimension in ATTRIBUTION]
+    return (
+        *delta.key,
+        *(b[1] if b else None for b in best),
+        *(b[0] if b else None for b in best),
+        delta.name,
+        _SEPARATOR.join(sorted(delta.agents)),
+        delta.has_root,
+        delta.root_error,
+        *delta.last_ended,
+        delta.start_ns // 1000,
+        delta.end_ns // 1000,
+        *delta.measures,
+        delta.spans,
+        delta.needs_tree,
+        _SEPARATOR.join(sorted(delta.parents)[:MAX_OPEN_PARENTS]),
+        _SEPARATOR.join(sorted(delta.llm_scopes)),
+    )
+
+
+STORED = """
+SELECT s.received_on, s.service, s.trace_id, s.span_id, coalesce(s.parent_span_id, ''::bytea), s.kind, s.is_error,
+    s.scope, s.own_agent, s.agent, s.request_model, s.response_model, s.response_id, s.tool, s.start_ns, s.end_ns,
+    s.input_tokens, s.output_tokens, s.cache_read_input_tokens, s.cache_creation_input_tokens,
+    s.reasoning_output_tokens, s.cost_nano, s.merged_into
+FROM unnest(%b::bytea[], %b::text[]) AS k (trace_id, service)
+JOIN spans s USING (trace_id, service)
+"""
+
+
+def stored_spans(cursor: Cursor[Any], keys: Iterable[RunKey]) -> dict[RunKey, list[StoredSpan]]:
+    """Every booked span of some runs, without its text."""
+    ordered = list(keys)
+    found: dict[RunKey, list[StoredSpan]] = {key: [] for key in ordered}
+    cursor.execute(STORED, [[k[0] for k in ordered], [k[1] for k in ordered]])
+    for row in cursor.fetchall():
+        found[row[2], row[1]].append(StoredSpan(*row))
+    return found
+
+
+REBOOK = """
+UPDATE spans SET agent = u.agent, merged_into = u.merged_into
+FROM unnest(%b::date[], %b::bytea[], %b::bytea[], %b::text[], %b::text[], %b::bytea[])
+     AS u (received_on, trace_id, span_id, service, agent, merged_into)
+WHERE spans.received_on = u.received_on AND spans.trace_id = u.trace_id
+  AND spans.span_id = u.span_id AND spans.service = u.service
+"""
+
+
+def rebook_spans(cursor: Cursor[Any], rows: Sequence[tuple[Any, ...]]) -> None:
+    """Change agent and merge of booked spans: (received_on, trace id, span id, service, agent, merged into)."""
+    cursor.execute(REBOOK, [list(column) for column in zip(*rows, strict=True)])
+
+
+CORRECT = f"""
+UPDATE runs r SET needs_tree = true, {", ".join(f"{m} = r.{m} + u.{m}" for m in MEASURES)}
+FROM unnest(%b::bytea[], %b::text[], {", ".join(["%b::bigint[]"] * len(MEASURES))})
+     AS u (trace_id, service, {_MEASURES})
+WHERE r.trace_id = u.trace_id AND r.service = u.service
+"""
+
+
+def correct_runs(cursor: Cursor[Any], rows: Sequence[tuple[RunKey, Sequence[int]]]) -> None:
+    """Add to the measures of runs whose tree decided otherwise than their spans alone."""
+    flat = [(*key, *measures) for key, measures in rows]
+    cursor.execute(CORRECT, [list(column) for column in zip(*flat, strict=True)])
+
+
+SPAN_COLUMNS = {
+    "received_on": "date",
+    "service": "text",
+    "trace_id": "bytea",
+    "span_id": "bytea",
+    "parent_span_id": "bytea",
+    "kind": "int2",
+    "is_error": "bool",
+    "name": "text",
+    "scope": "text",
+    "own_agent": "text",
+    "agent": "text",
+    "provider": "text",
+    "request_model": "text",
+    "response_model": "text",
+    "response_id": "text",
+    "tool": "text",
+    "error_type": "text",
+    "start_ns": "int8",
+    "end_ns": "int8",
+    "input_tokens": "int8",
+    "output_tokens": "int8",
+    "cache_read_input_tokens": "int8",
+    "cache_creation_input_tokens": "int8",
+    "reasoning_output_tokens": "int8",
+    "cost_nano": "int8",
+    "price_source": "int2",
+    "price_id": "text",
+    "merged_into": "bytea",
+    "content": "text",
+}
+COPY_SPANS = f"COPY spans ({', '.join(SPAN_COLUMNS)}) FROM STDIN (FORMAT BINARY)"
+_SPAN_TYPES = list(SPAN_COLUMNS.values())
+
+
+def copy_spans(cursor: Cursor[Any], rows: Iterable[Sequence[Any]]) -> None:
+    """Append new spans; a row has the columns of ``SPAN_COLUMNS``."""
+    with cursor.copy(COPY_SPANS) as copy:
+        copy.set_types(_SPAN_TYPES)
+        write = copy.write_row
+        for row in rows:
+            write(row)
