@@ -77,6 +77,14 @@ CREATE TABLE spans (
 ) PARTITION BY RANGE (received_on);
 CREATE INDEX spans_run ON spans (trace_id, start_ns);
 CREATE TABLE spans_default PARTITION OF spans DEFAULT;
+DO $$
+DECLARE day date;
+BEGIN
+    FOR day IN SELECT generate_series(CURRENT_DATE - 1, CURRENT_DATE + 7, interval '1 day') LOOP
+        EXECUTE format('CREATE TABLE %I PARTITION OF spans FOR VALUES FROM (%L) TO (%L)',
+            'spans_p' || to_char(day, 'YYYYMMDD'), day, day + 1);
+    END LOOP;
+END $$;
 """
 
 DROP = "DROP TABLE spans; DROP TABLE span_ledger; DROP TABLE runs;"

@@ -1,0 +1,145 @@
+"""The books come out the same whatever the order, the batching and the repetition of spans."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.db import connection
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from psycopg import Cursor
+
+from agentops.ingest.booking import Entry, book
+from agentops.ingest.connections import connect
+from tests.ingest.simulation import clear_books, read_books, run_entries
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def cursor() -> Iterator[Cursor[Any]]:
+    """A binary psycopg cursor inside the test's own transaction."""
+    connection.ensure_connection()
+    with connection.connection.cursor(binary=True) as raw:
+        yield raw
+
+
+def _book_in(cursor: Cursor[Any], entries: list[Entry], sizes: list[int]) -> None:
+    known: set[str] = set()
+    start = 0
+    for size in sizes:
+        book(cursor, entries[start : start + size], known)
+        start += size
+    book(cursor, entries[start:], known)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    seed=st.integers(0, 10**6),
+    order=st.randoms(use_true_random=False),
+    sizes=st.lists(st.integers(1, 20), max_size=12),
+    again=st.lists(st.integers(0, 47), max_size=10),
+)
+def test_any_order_batching_and_repetition_gives_the_same_books(
+    cursor: Cursor[Any], seed: int, order: random.Random, sizes: list[int], again: list[int]
+) -> None:
+    entries = [entry for n in range(4) for entry in run_entries(seed + n)]
+    clear_books(cursor)
+    book(cursor, entries, set())
+    expected = read_books(cursor)
+    clear_books(cursor)
+    shuffled = [*entries, *(entries[i] for i in again)]
+    order.shuffle(shuffled)
+    _book_in(cursor, shuffled, sizes)
+    assert read_books(cursor) == expected
+
+
+def test_concurrent_writers_leave_the_same_books(transactional_db: None) -> None:
+    entries = [entry for n in range(12) for entry in run_entries(n, size=20)]
+    with connect("test") as one, one.cursor(binary=True) as raw:
+        book(raw, entries, set())
+        expected = read_books(raw)
+        clear_books(raw)
+    failures: list[BaseException] = []
+
+    def send(seed: int) -> None:
+        rng = random.Random(seed)
+        mine = rng.sample(entries, len(entries) * 2 // 3) + entries[seed::4]
+        rng.shuffle(mine)
+        try:
+            with connect("test") as own:
+                for start in range(0, len(mine), 9):
+                    with own.transaction(), own.cursor(binary=True) as raw:
+                        book(raw, mine[start : start + 9], set())
+        except BaseException as error:  # noqa: BLE001  (a thread's failure must fail the test)
+            failures.append(error)
+
+    senders = [threading.Thread(target=send, args=(n,)) for n in range(4)]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
+    assert not failures
+    with connect("test") as one, one.cursor(binary=True) as raw:
+        assert read_books(raw) == expected
+
+
+def test_the_same_ids_of_another_service_are_another_span(cursor: Cursor[Any]) -> None:
+    mine = run_entries(1)
+    book(cursor, mine, set())
+    before = read_books(cursor)["runs"]
+    theirs = run_entries(1)
+    for entry in theirs:
+        entry.span.service = "stranger"
+        entry.span.attribution = {"user": ("mallory", 0)}
+    book(cursor, theirs, set())
+    after = read_books(cursor)["runs"]
+    assert [run for run in after if run[1] != "stranger"] == before
+    assert len(after) == 2 * len(before)
+
+
+def test_another_span_under_a_known_id_is_a_conflict_and_the_first_counts(cursor: Cursor[Any]) -> None:
+    entries = run_entries(3)
+    book(cursor, entries, set())
+    expected = read_books(cursor)
+    changed = run_entries(3)
+    for entry in changed:
+        entry.span.usage.input = 999_999
+    outcome = book(cursor, changed, set())
+    assert not outcome.accepted
+    assert outcome.conflicts == {entry.key for entry in changed}
+    assert read_books(cursor) == expected
+
+
+class _Counting:
+    """A cursor that counts what it is asked to run."""
+
+    def __init__(self, cursor: Cursor[Any]) -> None:
+        self._cursor, self.statements = cursor, 0
+
+    def execute(self, *args: Any, **kwargs: Any) -> Any:
+        self.statements += 1
+        return self._cursor.execute(*args, **kwargs)
+
+    def copy(self, *args: Any, **kwargs: Any) -> Any:
+        self.statements += 1
+        return self._cursor.copy(*args, **kwargs)
+
+    def fetchall(self) -> Any:
+        return self._cursor.fetchall()
+
+
+def test_a_batch_of_3000_spans_takes_as_many_statements_as_one_of_10(cursor: Cursor[Any]) -> None:
+    counts = []
+    for seeds in (range(1), range(1_000, 1_250)):
+        entries = [entry for n in seeds for entry in run_entries(n, services=1)]
+        half = [entry for i, entry in enumerate(entries) if i % 2]
+        book(cursor, half, {"service-0"})  # so that the tree, the moves and the repeats all happen
+        counting = _Counting(cursor)
+        book(counting, entries, {"service-0"})  # type: ignore[arg-type]
+        counts.append(counting.statements)
+    assert counts[1] <= counts[0] <= 12
