@@ -7,6 +7,8 @@ from typing import Any
 
 from psycopg import Cursor
 
+from agentops.columns import Texts
+
 REGISTER = """
 INSERT INTO catalog_service (slug, name, description, created_at)
 SELECT slug, '', '', now() FROM unnest(%b::text[]) AS s (slug) ORDER BY slug
@@ -16,4 +18,4 @@ ON CONFLICT (slug) DO NOTHING
 
 def register(cursor: Cursor[Any], slugs: Sequence[str]) -> None:
     """Make sure that these services exist."""
-    cursor.execute(REGISTER, [list(slugs)])
+    cursor.execute(REGISTER, [Texts(slugs)])

@@ -7,6 +7,7 @@ from typing import Any
 
 from psycopg import Cursor
 
+from agentops.columns import Column, Integers, Texts, transpose
 from agentops.costs.models import MEASURES
 
 #: (dimension, hours since the epoch, environment, service, key)
@@ -23,7 +24,7 @@ def _move(table: str) -> str:
     return f"""
 INSERT INTO {table} AS t (dimension, start, environment, service, key, {_MEASURES})
 SELECT dimension, to_timestamp(start), environment, service, key, {_MEASURES}
-FROM unnest(%b::smallint[], %b::bigint[], %b::text[], %b::text[], %b::text[],
+FROM unnest(%b::bigint[], %b::bigint[], %b::text[], %b::text[], %b::text[],
     {", ".join(["%b::bigint[]"] * len(MEASURES))})
     AS u (dimension, start, environment, service, key, {_MEASURES})
 ORDER BY dimension, start, environment COLLATE "C", service COLLATE "C", key COLLATE "C"
@@ -31,6 +32,8 @@ ON CONFLICT (dimension, start, environment, service, key) DO UPDATE SET
     {", ".join(f"{m} = t.{m} + EXCLUDED.{m}" for m in MEASURES)}
 """
 
+
+_TYPES: tuple[type[Column], ...] = (Integers, Integers, Texts, Texts, Texts, *(Integers for _ in MEASURES))
 
 MOVE_HOURLY = _move("spend_hourly")
 MOVE_DAILY = _move("spend_daily")
@@ -49,4 +52,4 @@ def move_spend(cursor: Cursor[Any], cells: Mapping[CellKey, Sequence[int]]) -> N
     for statement, rows in ((MOVE_HOURLY, cells), (MOVE_DAILY, days)):
         moved = [(d, hour * 3600, e, s, k, *m) for (d, hour, e, s, k), m in rows.items() if any(m)]
         if moved:
-            cursor.execute(statement, [list(column) for column in zip(*moved, strict=True)])
+            cursor.execute(statement, transpose(_TYPES, moved))

@@ -36,6 +36,9 @@ _CONCLUDING_KINDS = frozenset({Kind.AGENT, Kind.LLM})
 #: Attribution: (user, session, feature, release, environment), in the order of ``ATTRIBUTION``.
 _USER, _SESSION, _FEATURE, _RELEASE, _ENVIRONMENT = range(len(ATTRIBUTION))
 
+# Plain integers: members of an enum are hashed by a Python function.
+_SERVICE, _BY_USER, _BY_FEATURE, _BY_SESSION, _BY_RELEASE, _BY_AGENT, _BY_MODEL, _BY_TOOL = map(int, Dimension)
+
 
 @dataclass(slots=True)
 class Entry:
@@ -44,16 +47,16 @@ class Entry:
     span: Span
     cost: Cost
     content: str | None
+    key: SpanKey = field(init=False)
+    run: RunKey = field(init=False)
+    measures: tuple[int, ...] = field(init=False)
 
-    @property
-    def key(self) -> SpanKey:
-        """The ledger key."""
-        return (self.span.trace_id, self.span.span_id, self.span.service)
-
-    @property
-    def run(self) -> RunKey:
-        """The run that the span belongs to."""
-        return (self.span.trace_id, self.span.service)
+    def __post_init__(self) -> None:
+        """Derive the keys and what the span counts, once."""
+        span = self.span
+        self.key = (span.trace_id, span.span_id, span.service)
+        self.run = (span.trace_id, span.service)
+        self.measures = measures_of(span, self.cost)
 
 
 @dataclass(slots=True, frozen=True)
@@ -128,44 +131,80 @@ def _book_new(cursor: Cursor[Any], fresh: list[Entry], claimed: dict[SpanKey, da
     reread = [key for key in sorted(trees | moved) if states[key].existed]
     stored = runs.stored_spans(cursor, reread) if reread else {}
 
-    cells: costs.Cells = {}
-    bookings: dict[SpanKey, Booking] = {}
     rebooked: list[tuple[Any, ...]] = []
     corrections: list[tuple[RunKey, Sequence[int]]] = []
+    cells: costs.Cells = {}
+    bookings: dict[SpanKey, Booking] = {}
     for key, state in states.items():
-        news = [_item_of_entry(entry) for entry in by_run[key]]
-        olds = [(span, _item_of_stored(span)) for span in stored.get(key, ())]
-        resolved = resolve([i.node for i in news] + [i.node for _, i in olds]) if key in trees else {}
-        now_at, was_at = _place(state.attribution), _place(state.was)
-        correction = [0] * len(NO_MEASURES)
-        for item in news:
-            own = Booking(item.node.own_agent, None)
-            booking = resolved.get(item.node.span_id, own)
-            bookings[key[0], item.node.span_id, key[1]] = booking
-            _add(cells, key[1], now_at, item, booking)
-            if booking.merged_into:
-                _subtract_into(correction, item.measures)
-        for span, item in olds:
-            old = Booking(span.agent, span.merged_into)
-            booking = resolved.get(span.span_id, old)
-            if booking != old:
-                rebooked.append((span.received_on, *_key_of(span), booking.agent, booking.merged_into))
-            if booking != old or now_at != was_at:
-                _add(cells, key[1], was_at, item, old, sign=-1)
-                _add(cells, key[1], now_at, item, booking)
-            if booking.merged_into and not old.merged_into:
-                _subtract_into(correction, item.measures)
-            elif old.merged_into and not booking.merged_into:
-                for i, value in enumerate(item.measures):
-                    correction[i] += value
+        if key not in trees and key not in moved:
+            _book_plain(cells, key[1], _place(state.attribution), by_run[key])
+            continue
+        correction = _book_again(cells, bookings, rebooked, state, by_run[key], stored.get(key, []), tree=key in trees)
         if key in trees and (any(correction) or not state.needs_tree):
             corrections.append((key, correction))
     if rebooked:
         runs.rebook_spans(cursor, rebooked)
-    runs.copy_spans(cursor, (_span_row(entry, claimed[entry.key], bookings[entry.key]) for entry in fresh))
+    runs.copy_spans(cursor, (_span_row(entry, claimed[entry.key], bookings.get(entry.key)) for entry in fresh))
     costs.move_spend(cursor, cells)
     if corrections:
         runs.correct_runs(cursor, corrections)
+
+
+def _book_plain(cells: costs.Cells, service: str, place: Place, entries: list[Entry]) -> None:
+    """Roll up new spans that speak for themselves."""
+    sums: dict[tuple[int, str, str, str], list[int]] = {}
+    for entry in entries:
+        measures = entry.measures
+        if measures is NO_MEASURES:
+            continue
+        span = entry.span
+        where = (span.start_ns // NS_PER_HOUR, span.agent_name or "", model_key(span), tool_key(span))
+        total = sums.get(where)
+        if total is None:
+            sums[where] = list(measures)
+        else:
+            for i, value in enumerate(measures):
+                if value:
+                    total[i] += value
+    for (hour, agent, model, tool), measures in sums.items():
+        _add(cells, service, place, hour, agent, model, tool, measures)
+
+
+def _book_again(
+    cells: costs.Cells,
+    bookings: dict[SpanKey, Booking],
+    rebooked: list[tuple[Any, ...]],
+    state: RunState,
+    entries: list[Entry],
+    stored: list[StoredSpan],
+    *,
+    tree: bool,
+) -> list[int]:
+    """Roll up a run whose booked spans may move; the answer is what its own measures are off by."""
+    trace_id, service = state.key
+    news = [_item_of_entry(entry) for entry in entries]
+    olds = [(span, _item_of_stored(span)) for span in stored]
+    resolved = resolve([i.node for i in news] + [i.node for _, i in olds]) if tree else {}
+    now_at, was_at = _place(state.attribution), _place(state.was)
+    correction = [0] * len(NO_MEASURES)
+    for item in news:
+        booking = resolved.get(item.node.span_id) or Booking(item.node.own_agent, None)
+        bookings[trace_id, item.node.span_id, service] = booking
+        _add_item(cells, service, now_at, item, booking)
+        if booking.merged_into:
+            _sum_into(correction, item.measures, -1)
+    for span, item in olds:
+        old = Booking(span.agent, span.merged_into)
+        booking = resolved.get(span.span_id, old)
+        if booking != old:
+            rebooked.append((span.received_on, *_key_of(span), booking.agent, booking.merged_into))
+        elif now_at == was_at:
+            continue
+        _add_item(cells, service, was_at, item, old, sign=-1)
+        _add_item(cells, service, now_at, item, booking)
+        if bool(booking.merged_into) != bool(old.merged_into):
+            _sum_into(correction, item.measures, -1 if booking.merged_into else 1)
+    return correction
 
 
 def _key_of(span: StoredSpan) -> SpanKey:
@@ -223,7 +262,7 @@ def _delta(key: RunKey, entries: list[Entry]) -> RunDelta:
         if span.kind in _MODEL_KINDS:
             delta.llm_scopes.add(span.scope)
         _attribute(delta, span, is_root=is_root)
-        measures = measures_of(span, entry.cost)
+        measures = entry.measures
         if measures is not NO_MEASURES:
             for i, value in enumerate(measures):
                 if value:
@@ -267,6 +306,16 @@ def measures_of(span: Span, cost: Cost) -> tuple[int, ...]:
     )
 
 
+def model_key(span: Span) -> str:
+    """The model that a span's spend is shown under; empty for none."""
+    return (span.response_model or span.request_model or "") if span.kind in _MODEL_KINDS else ""
+
+
+def tool_key(span: Span) -> str:
+    """The tool that a span is shown under; empty for none."""
+    return (span.tool_name or "") if span.kind is Kind.TOOL else ""
+
+
 def _item_of_entry(entry: Entry) -> Item:
     span, usage = entry.span, entry.span.usage
     return Item(
@@ -284,9 +333,9 @@ def _item_of_entry(entry: Entry) -> Item:
             ),
         ),
         hour=span.start_ns // NS_PER_HOUR,
-        model=(span.response_model or span.request_model or "") if span.kind in _MODEL_KINDS else "",
-        tool=(span.tool_name or "") if span.kind is Kind.TOOL else "",
-        measures=measures_of(span, entry.cost),
+        model=model_key(span),
+        tool=tool_key(span),
+        measures=entry.measures,
     )
 
 
@@ -344,38 +393,55 @@ def _place(attribution: Sequence[str | None]) -> Place:
     )
 
 
-def _add(cells: costs.Cells, service: str, place: Place, item: Item, booking: Booking, *, sign: int = 1) -> None:
+def _add_item(
+    cells: costs.Cells, service: str, place: Place, item: Item, booking: Booking, *, sign: int = 1
+) -> None:
     """Add a span to its cell in every dimension, or take it out again."""
     if item.measures is NO_MEASURES or booking.merged_into:
         return
+    measures = item.measures if sign > 0 else tuple(-value for value in item.measures)
+    _add(cells, service, place, item.hour, booking.agent or "", item.model, item.tool, measures)
+
+
+def _add(
+    cells: costs.Cells,
+    service: str,
+    place: Place,
+    hour: int,
+    agent: str,
+    model: str,
+    tool: str,
+    measures: Sequence[int],
+) -> None:
     environment, user, feature, session, release = place
-    hour = item.hour
-    for cell in (
-        (Dimension.SERVICE, hour, environment, service, ""),
-        (Dimension.USER, hour, environment, service, user),
-        (Dimension.FEATURE, hour, environment, service, feature),
-        (Dimension.SESSION, hour, environment, service, session),
-        (Dimension.RELEASE, hour, environment, service, release),
-        (Dimension.AGENT, hour, environment, service, booking.agent or ""),
-        (Dimension.MODEL, hour, environment, service, item.model),
-        (Dimension.TOOL, hour, environment, service, item.tool),
+    for dimension, key in (
+        (_SERVICE, ""),
+        (_BY_USER, user),
+        (_BY_FEATURE, feature),
+        (_BY_SESSION, session),
+        (_BY_RELEASE, release),
+        (_BY_AGENT, agent),
+        (_BY_MODEL, model),
+        (_BY_TOOL, tool),
     ):
+        cell = (dimension, hour, environment, service, key)
         total = cells.get(cell)
         if total is None:
-            cells[cell] = [sign * value for value in item.measures]
+            cells[cell] = list(measures)
         else:
-            for i, value in enumerate(item.measures):
+            for i, value in enumerate(measures):
                 if value:
-                    total[i] += sign * value
+                    total[i] += value
 
 
-def _subtract_into(total: list[int], measures: Iterable[int]) -> None:
+def _sum_into(total: list[int], measures: Iterable[int], sign: int) -> None:
     for i, value in enumerate(measures):
-        total[i] -= value
+        total[i] += sign * value
 
 
-def _span_row(entry: Entry, received_on: date, booking: Booking) -> tuple[Any, ...]:
+def _span_row(entry: Entry, received_on: date, booking: Booking | None) -> tuple[Any, ...]:
     span, cost, usage = entry.span, entry.cost, entry.span.usage
+    agent, merged_into = (booking.agent, booking.merged_into) if booking else (span.agent_name, None)
     return (
         received_on,
         span.service,
@@ -387,7 +453,7 @@ def _span_row(entry: Entry, received_on: date, booking: Booking) -> tuple[Any, .
         span.name,
         span.scope,
         span.agent_name,
-        booking.agent,
+        agent,
         span.provider,
         span.request_model,
         span.response_model,
@@ -404,6 +470,6 @@ def _span_row(entry: Entry, received_on: date, booking: Booking) -> tuple[Any, .
         cost.nano,
         cost.source,
         cost.price_id,
-        booking.merged_into,
+        merged_into,
         entry.content,
     )

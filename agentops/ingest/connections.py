@@ -7,6 +7,8 @@ from typing import Any
 import psycopg
 from django.db import connection as django_connection
 
+from agentops import columns
+
 #: Of Django's parameters, those that are Django's own.
 _NOT_LIBPQ = frozenset({"context", "cursor_factory", "prepare_threshold", "pool", "row_factory"})
 
@@ -23,4 +25,6 @@ def connect(role: str) -> psycopg.Connection[Any]:
     }
     parameters["application_name"] = f"agentops-{role}"
     parameters["options"] = f"{parameters.get('options', '')} -c timezone=UTC"
-    return psycopg.connect(**parameters)
+    connection = psycopg.connect(**parameters)
+    columns.register(connection)
+    return connection

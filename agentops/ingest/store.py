@@ -8,6 +8,7 @@ from typing import Any
 
 from psycopg import Cursor
 
+from agentops.columns import Integers, Texts, transpose
 from agentops.ingest.batch import Batch
 from agentops.ingest.connections import connect
 
@@ -40,7 +41,7 @@ ON CONFLICT (minute, service) DO UPDATE SET {", ".join(f"{c} = m.{c} + EXCLUDED.
 def add_counters(cursor: Cursor[Any], counters: Mapping[str, Counters]) -> None:
     """Add to the counters of this minute: one statement."""
     rows = [(service, *astuple(counter)) for service, counter in counters.items()]
-    cursor.execute(ADD_COUNTERS, [list(column) for column in zip(*rows, strict=True)])
+    cursor.execute(ADD_COUNTERS, transpose((Texts, *(Integers for _ in _COLUMNS)), rows))
 
 
 QUARANTINE = """

@@ -14,6 +14,7 @@ from typing import Any
 
 from psycopg import Cursor
 
+from agentops.columns import Booleans, Byteas, Column, Integers, Texts, transpose
 from agentops.domain.spans import ATTRIBUTION
 
 #: (trace_id, service)
@@ -39,6 +40,9 @@ MEASURES = (
     "reasoning_output_tokens",
 )
 NO_MEASURES = (0,) * len(MEASURES)
+
+_RUN_KEY: tuple[type[Column], ...] = (Byteas, Texts)
+_SPAN_KEY: tuple[type[Column], ...] = (Byteas, Byteas, Texts)
 
 
 @dataclass(slots=True)
@@ -106,8 +110,8 @@ class StoredSpan:
 
 CLAIM = """
 INSERT INTO span_ledger AS l (trace_id, span_id, service, fingerprint, received_on, is_llm)
-SELECT trace_id, span_id, service, fingerprint, CURRENT_DATE, is_llm
-FROM unnest(%b::bytea[], %b::bytea[], %b::text[], %b::int[], %b::bool[])
+SELECT trace_id, span_id, service, fingerprint::int, CURRENT_DATE, is_llm
+FROM unnest(%b::bytea[], %b::bytea[], %b::text[], %b::bigint[], %b::bool[])
      AS s (trace_id, span_id, service, fingerprint, is_llm)
 ORDER BY trace_id, span_id, service
 ON CONFLICT DO NOTHING
@@ -120,7 +124,7 @@ def claim(cursor: Cursor[Any], rows: Sequence[tuple[bytes, bytes, str, int, bool
 
     A row is (trace id, span id, service, fingerprint, is a model call).
     """
-    cursor.execute(CLAIM, [list(column) for column in zip(*rows, strict=True)])
+    cursor.execute(CLAIM, transpose((Byteas, Byteas, Texts, Integers, Booleans), rows))
     return {(row[0], row[1], row[2]): row[3] for row in cursor.fetchall()}
 
 
@@ -133,7 +137,7 @@ JOIN span_ledger l USING (trace_id, span_id, service)
 
 def fingerprints(cursor: Cursor[Any], keys: Iterable[SpanKey]) -> dict[SpanKey, int]:
     """What the ledger holds of spans that came again."""
-    cursor.execute(FINGERPRINTS, [list(column) for column in zip(*keys, strict=True)])
+    cursor.execute(FINGERPRINTS, transpose(_SPAN_KEY, list(keys)))
     return {(row[0], row[1], row[2]): row[3] for row in cursor.fetchall()}
 
 
@@ -147,7 +151,7 @@ WHERE l.is_llm
 
 def runs_with_llm_parents(cursor: Cursor[Any], parents: Iterable[SpanKey]) -> set[RunKey]:
     """Runs in which one of these spans, all of them parents of others, is a model call."""
-    cursor.execute(LLM_PARENTS, [list(column) for column in zip(*parents, strict=True)])
+    cursor.execute(LLM_PARENTS, transpose(_SPAN_KEY, list(parents)))
     return {(row[0], row[1]) for row in cursor.fetchall()}
 
 
@@ -190,7 +194,7 @@ FROM (SELECT trace_id, service, {_DIMENSIONS}, {_ORDERS}, name, agents, has_root
         last_ended_ns, last_error, started_us, latest_us, {_MEASURES}, spans, needs_tree, open_parents, llm_scopes
     FROM unnest(%b::bytea[], %b::text[], {"%b::text[], " * 5} {"%b::bigint[], " * 5}
         %b::text[], %b::text[], %b::bool[], %b::bool[], %b::bigint[], %b::bool[], %b::bigint[], %b::bigint[],
-        {"%b::bigint[], " * len(MEASURES)} %b::int[], %b::bool[], %b::text[], %b::text[])
+        {"%b::bigint[], " * len(MEASURES)} %b::bigint[], %b::bool[], %b::text[], %b::text[])
     AS u (trace_id, service, {_DIMENSIONS}, {_ORDERS}, name, agents, has_root, root_error,
         last_ended_ns, last_error, started_us, latest_us, {_MEASURES}, spans, needs_tree, open_parents, llm_scopes)
 ) AS s
@@ -220,7 +224,7 @@ RETURNING trace_id, service, {_DIMENSIONS}, {", ".join(f"was_{d}" for d in ATTRI
 def upsert_runs(cursor: Cursor[Any], deltas: Sequence[RunDelta]) -> dict[RunKey, RunState]:
     """Combine what a batch says with the stored runs, and lock them until the end of the transaction."""
     rows = [_upsert_row(delta) for delta in deltas]
-    cursor.execute(UPSERT, [list(column) for column in zip(*rows, strict=True)])
+    cursor.execute(UPSERT, transpose(_UPSERT_TYPES, rows))
     fresh = {delta.key: delta.spans for delta in deltas}
     width = len(ATTRIBUTION)
     states = {}
@@ -237,6 +241,16 @@ def upsert_runs(cursor: Cursor[Any], deltas: Sequence[RunDelta]) -> dict[RunKey,
             llm_scopes=llm_scopes,
         )
     return states
+
+
+_UPSERT_TYPES: tuple[type[Column], ...] = (
+    *_RUN_KEY,
+    *(Texts for _ in ATTRIBUTION),
+    *(Integers for _ in ATTRIBUTION),
+    *(Texts, Texts, Booleans, Booleans, Integers, Booleans, Integers, Integers),
+    *(Integers for _ in MEASURES),
+    *(Integers, Booleans, Texts, Texts),
+)
 
 
 def _upsert_row(delta: RunDelta) -> tuple[Any, ...]:
@@ -274,7 +288,7 @@ def stored_spans(cursor: Cursor[Any], keys: Iterable[RunKey]) -> dict[RunKey, li
     """Every booked span of some runs, without its text."""
     ordered = list(keys)
     found: dict[RunKey, list[StoredSpan]] = {key: [] for key in ordered}
-    cursor.execute(STORED, [[k[0] for k in ordered], [k[1] for k in ordered]])
+    cursor.execute(STORED, transpose(_RUN_KEY, ordered))
     for row in cursor.fetchall():
         found[row[2], row[1]].append(StoredSpan(*row))
     return found
@@ -291,7 +305,9 @@ WHERE spans.received_on = u.received_on AND spans.trace_id = u.trace_id
 
 def rebook_spans(cursor: Cursor[Any], rows: Sequence[tuple[Any, ...]]) -> None:
     """Change agent and merge of booked spans: (received_on, trace id, span id, service, agent, merged into)."""
-    cursor.execute(REBOOK, [list(column) for column in zip(*rows, strict=True)])
+    days, *columns = zip(*rows, strict=True)
+    types = (*_SPAN_KEY, Texts, Byteas)
+    cursor.execute(REBOOK, [list(days), *(kind(values) for kind, values in zip(types, columns, strict=True))])
 
 
 CORRECT = f"""
@@ -305,7 +321,7 @@ WHERE r.trace_id = u.trace_id AND r.service = u.service
 def correct_runs(cursor: Cursor[Any], rows: Sequence[tuple[RunKey, Sequence[int]]]) -> None:
     """Add to the measures of runs whose tree decided otherwise than their spans alone."""
     flat = [(*key, *measures) for key, measures in rows]
-    cursor.execute(CORRECT, [list(column) for column in zip(*flat, strict=True)])
+    cursor.execute(CORRECT, transpose((*_RUN_KEY, *(Integers for _ in MEASURES)), flat))
 
 
 SPAN_COLUMNS = {

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import Cursor
 
+from agentops import columns
 from agentops.ingest.booking import Entry, book
 from agentops.ingest.connections import connect
 from tests.ingest.simulation import clear_books, read_books, run_entries
@@ -25,6 +26,7 @@ def cursor() -> Iterator[Cursor[Any]]:
     """A binary psycopg cursor inside the test's own transaction."""
     connection.ensure_connection()
     with connection.connection.cursor(binary=True) as raw:
+        columns.register(raw)
         yield raw
 
 
@@ -92,10 +94,11 @@ def test_the_same_ids_of_another_service_are_another_span(cursor: Cursor[Any]) -
     mine = run_entries(1)
     book(cursor, mine, set())
     before = read_books(cursor)["runs"]
-    theirs = run_entries(1)
-    for entry in theirs:
+    theirs = []
+    for entry in run_entries(1):
         entry.span.service = "stranger"
         entry.span.attribution = {"user": ("mallory", 0)}
+        theirs.append(Entry(entry.span, entry.cost, None))
     book(cursor, theirs, set())
     after = read_books(cursor)["runs"]
     assert [run for run in after if run[1] != "stranger"] == before
