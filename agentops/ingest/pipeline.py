@@ -27,6 +27,7 @@ from agentops.domain.spans import RawSpan
 from agentops.ingest import store
 from agentops.ingest.batch import Batch, Receipt, Unavailable
 from agentops.ingest.booking import Entry, Outcome, book
+from agentops.ingest.cardinality import Cardinality
 from agentops.ingest.connections import connect
 from agentops.live import store as live
 from agentops.live.broadcast import broadcast
@@ -76,6 +77,7 @@ class Pipeline:
 
     def __init__(self) -> None:
         self._prices = PriceList()
+        self._cardinality = Cardinality()
         self._writer = Writer()
         self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="understand")
 
@@ -119,6 +121,7 @@ class Pipeline:
         for raw in batch.spans:
             try:
                 span = normalise(raw, batch.service or service_of(raw), keep_content=keep, max_text=limit)
+                self._cardinality.bound(span, own_service=bool(batch.service))
                 content = orjson.dumps(span.content, default=str).decode() if span.content else None
                 entries.append(Entry(span, span_cost(span, prices), content))
             except Exception as error:  # noqa: BLE001  (one span must not spoil the others; the body is kept)

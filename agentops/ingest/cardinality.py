@@ -1,0 +1,64 @@
+"""How many different users, features, models, … a service may bring a day.
+
+A fault or an attacker that makes up a new user for every span must not make the rollups grow
+with the spans. Beyond its limit a value becomes ``__other__``: the money is booked all the same.
+The limits hold for one process, so that no request waits for a count; what a run is booked under
+stands on its row, so the books stay exact.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from agentops.domain.spans import Span
+
+OTHER = "__other__"
+NS_PER_DAY = 86_400_000_000_000
+
+#: Different values of one service in one day.
+LIMITS = {"user": 10_000, "feature": 500, "release": 500, "environment": 100, "agent": 1_000, "model": 500, "tool": 1_000}
+MAX_SERVICES = 2_000
+#: (dimension, service, day) sets kept; the oldest are forgotten, which only admits more.
+MAX_SETS = 20_000
+
+
+@dataclass(slots=True)
+class Cardinality:
+    """The values that one process has seen."""
+
+    limits: dict[str, int] = field(default_factory=lambda: dict(LIMITS))
+    max_services: int = MAX_SERVICES
+    _seen: dict[tuple[str, str, int], set[str]] = field(default_factory=dict)
+    _services: set[str] = field(default_factory=set)
+
+    def bound(self, span: Span, *, own_service: bool) -> None:
+        """Replace what goes beyond a limit. ``own_service``: the key names it, so it is not counted."""
+        if not own_service and span.service not in self._services:
+            if len(self._services) >= self.max_services:
+                span.service = OTHER
+            else:
+                self._services.add(span.service)
+        service, day = span.service, span.start_ns // NS_PER_DAY
+        for dimension, (value, rank) in span.attribution.items():
+            if dimension != "session" and not self._admits(dimension, service, day, value):
+                span.attribution[dimension] = (OTHER, rank)
+        if span.agent_name and not self._admits("agent", service, day, span.agent_name):
+            span.agent_name = OTHER
+        if span.tool_name and not self._admits("tool", service, day, span.tool_name):
+            span.tool_name = OTHER
+        model = span.response_model or span.request_model
+        if model and not self._admits("model", service, day, model):
+            span.response_model = OTHER
+
+    def _admits(self, dimension: str, service: str, day: int, value: str) -> bool:
+        seen = self._seen.get((dimension, service, day))
+        if seen is None:
+            if len(self._seen) >= MAX_SETS:
+                del self._seen[next(iter(self._seen))]
+            seen = self._seen[dimension, service, day] = set()
+        if value in seen:
+            return True
+        if len(seen) >= self.limits[dimension]:
+            return False
+        seen.add(value)
+        return True
