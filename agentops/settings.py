@@ -132,18 +132,22 @@ def _database(url: str) -> dict[str, Any]:
     }
 
 
-def _embedded_database_url() -> str:
-    """What the supervisor wrote beside its sockets; a useless default before the first start."""
+def _embedded_url(name: str, default: str) -> str:
+    """What the supervisor wrote into the home; a useless default before the first start."""
     try:
-        return (HOME / "database_url").read_text().strip()
+        return (HOME / name).read_text().strip()
     except OSError:
-        return f"postgresql:///agentops?host={HOME / 'run'}"
+        return default
 
 
-DATABASE_URL = os.environ.get("AGENTOPS_DATABASE_URL") or _embedded_database_url()
+DATABASE_URL = os.environ.get("AGENTOPS_DATABASE_URL") or _embedded_url(
+    "database_url", f"postgresql:///agentops?host={HOME / 'run'}"
+)
 DATABASES = {"default": _database(DATABASE_URL)}
 
-VALKEY_URL = os.environ.get("AGENTOPS_VALKEY_URL") or f"unix://{HOME / 'run' / 'valkey.sock'}"
+VALKEY_URL = os.environ.get("AGENTOPS_VALKEY_URL") or _embedded_url(
+    "valkey_url", f"unix://{HOME / 'run' / 'valkey.sock'}"
+)
 
 CHANNEL_LAYERS = {
     "default": {
