@@ -39,9 +39,13 @@ class PriceSource(IntEnum):
 
 @dataclass(slots=True)
 class Resource:
-    """The process that sent spans: its OTLP resource attributes, as decoded."""
+    """The process that sent spans: its OTLP resource attributes, as decoded.
+
+    ``derived`` remembers what was worked out of them, because many spans share one resource.
+    """
 
     attributes: Attributes
+    derived: dict[str, dict[str, tuple[str, int]]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -8,12 +8,14 @@ from agentops.domain.dialects.openinference import OPENINFERENCE
 from agentops.domain.dialects.pydantic_ai import PYDANTIC_AI
 from agentops.domain.dialects.table import Dialect
 from agentops.domain.spans import (
+    ATTRIBUTION,
     COSTED_KINDS,
     RANK_EXPLICIT,
     RANK_FALLBACK,
     Attributes,
     Kind,
     RawSpan,
+    Resource,
     Span,
     TokenUsage,
 )
@@ -28,6 +30,9 @@ MAX_ATTRIBUTE_CHARS = 1_024
 MAX_EXPANDED_CHARS = 262_144
 MAX_REQUESTED_TOOLS = 128
 
+_TEXTS = (("prompt", "input"), ("completion", "output"), ("system", "system"))
+_DIMENSIONS = tuple((d, f"explicit.{d}", f"fallback.{d}") for d in ATTRIBUTION)
+_DIMENSION_PREFIXES = frozenset({"explicit", "fallback"})
 _USAGE = ("input", "output", "cache_read", "cache_creation", "reasoning")
 #: Names of frameworks that some put where the provider belongs.
 _FRAMEWORKS = frozenset(
@@ -50,27 +55,51 @@ def normalise(raw: RawSpan, service: str, *, keep_content: bool = True, max_text
             kind, dialect = found, candidate
             break
     attributes = _expanded(raw.attributes, dialect)
+    fields, rest = _read(attributes, dialect)
     span = Span(
         trace_id=raw.trace_id,
         span_id=raw.span_id,
         parent_span_id=raw.parent_span_id if raw.parent_span_id != raw.span_id else b"",
         service=service,
         kind=kind,
-        name=values.clean(raw.name[: values.MAX_NAME_CHARS]),
-        scope=values.clean(raw.scope[: values.MAX_NAME_CHARS]),
+        name=values.short(raw.name) or "",
+        scope=values.short(raw.scope) or "",
         start_ns=raw.start_ns,
         end_ns=max(raw.start_ns, raw.end_ns),
         is_error=raw.status_code == STATUS_ERROR,
     )
     if raw.end_ns < raw.start_ns:
         span.warnings.append("a span ended before it started: its duration counts as zero")
-    _attribute(span, attributes, raw.resource.attributes, dialect)
+    _attribute(span, fields, raw.resource)
     _error(span, raw, keep_content=keep_content, max_text=max_text)
     if kind is not Kind.OTHER:
-        _understand(span, raw, attributes, dialect)
+        if dialect.finish is not None:
+            dialect.finish(raw, kind, attributes, fields)
+        _understand(span, fields, attributes)
         if keep_content:
-            _keep_content(span, raw, attributes, dialect, max_text)
+            _keep_content(span, raw, attributes, fields, rest, dialect, max_text)
     return span
+
+
+def _read(attributes: Attributes, dialect: Dialect) -> tuple[dict[str, object], list[tuple[str, object]]]:
+    """The best value of each field, and the attributes that serve none."""
+    readers = dialect.readers
+    fields: dict[str, object] = {}
+    places: dict[str, int] = {}
+    rest: list[tuple[str, object]] = []
+    for key, value in attributes.items():
+        reader = readers.get(key)
+        if reader is None:
+            rest.append((key, value))
+        elif value is not None and value != "":
+            for field, place in reader:
+                if field not in places or place < places[field]:
+                    # What was scrubbed or is blank must not hide a value that comes after it.
+                    if field[:8] in _DIMENSION_PREFIXES and values.name(value) is None:
+                        continue
+                    places[field] = place
+                    fields[field] = value
+    return fields, rest
 
 
 def _expanded(attributes: Attributes, dialect: Dialect) -> Attributes:
@@ -83,39 +112,39 @@ def _expanded(attributes: Attributes, dialect: Dialect) -> Attributes:
     return attributes
 
 
-def _attribute(span: Span, attributes: Attributes, resource: Attributes, dialect: Dialect) -> None:
+def _attribute(span: Span, fields: dict[str, object], resource: Resource) -> None:
     found = span.attribution
-    for table, rank in ((dialect.explicit, RANK_EXPLICIT), (dialect.fallback, RANK_FALLBACK)):
-        for dimension, names in (table or {}).items():
-            if dimension in found:
-                continue
-            for source in (attributes, resource):
-                for key in names:
-                    if key in source and (text := values.name(source[key])) is not None:
-                        found[dimension] = (text, rank)
-                        break
-                if dimension in found:
-                    break
+    shared = resource.derived.get("attribution")
+    if shared is None:
+        shared = resource.derived["attribution"] = _dimensions(_read(resource.attributes, GENAI)[0])
+    own = _dimensions(fields)
+    for dimension in ATTRIBUTION:
+        mine, theirs = own.get(dimension), shared.get(dimension)
+        if mine is not None and (theirs is None or mine[1] <= theirs[1]):
+            found[dimension] = mine
+        elif theirs is not None:
+            found[dimension] = theirs
 
 
-def _understand(span: Span, raw: RawSpan, attributes: Attributes, dialect: Dialect) -> None:
-    fields: dict[str, object] = {}
-    for field, names in dialect.fields.items():
-        for key in names:
-            value = attributes.get(key)
-            if value is not None and value != "":
-                fields[field] = value
-                break
-    if dialect.finish is not None:
-        dialect.finish(raw, span.kind, attributes, fields)
+def _dimensions(fields: dict[str, object]) -> dict[str, tuple[str, int]]:
+    found: dict[str, tuple[str, int]] = {}
+    for dimension, explicit, fallback in _DIMENSIONS:
+        if (text := values.name(fields.get(explicit))) is not None:
+            found[dimension] = (text, RANK_EXPLICIT)
+        elif (text := values.name(fields.get(fallback))) is not None:
+            found[dimension] = (text, RANK_FALLBACK)
+    return found
+
+
+def _understand(span: Span, fields: dict[str, object], attributes: Attributes) -> None:
     get = fields.get
     span.operation_name = values.name(get("operation_name"))
     span.agent_name = values.name(get("agent_name"))
+    span.request_model = values.name(get("request_model"))
     if span.kind is Kind.TOOL:
         span.tool_name = values.name(get("tool_name")) or span.name
         span.tool_call_id = values.name(get("tool_call_id"))
-    span.request_model = values.name(get("request_model"))
-    if span.kind in COSTED_KINDS:
+    elif span.kind in COSTED_KINDS:
         span.response_model = values.name(get("response_model"))
         span.response_id = values.name(get("response_id"))
         span.provider = _provider(values.name(get("provider")))
@@ -169,32 +198,34 @@ def _error(span: Span, raw: RawSpan, *, keep_content: bool, max_text: int) -> No
         span.content["error_message"] = values.text(message, max_text)
 
 
-def _keep_content(span: Span, raw: RawSpan, attributes: Attributes, dialect: Dialect, limit: int) -> None:
+def _keep_content(
+    span: Span,
+    raw: RawSpan,
+    attributes: Attributes,
+    fields: dict[str, object],
+    rest: list[tuple[str, object]],
+    dialect: Dialect,
+    limit: int,
+) -> None:
     content = span.content
-    wanted = {"prompt": "input", "completion": "output", "system": "system"}
     if span.kind is Kind.TOOL:
-        wanted = {"result": "result"}
-        if (value := _first(attributes, dialect.fields.get("arguments", ()))) is not None:
+        if (value := fields.get("arguments")) is not None:
             arguments = dialect.arguments(raw, value)
             content["arguments"] = values.text(arguments, limit) if isinstance(arguments, str) else arguments
-    for field, key in wanted.items():
-        if (value := _first(attributes, dialect.fields.get(field, ()))) is not None:
-            content[key] = values.text(value, limit)
+        if (value := fields.get("result")) is not None:
+            content["result"] = values.text(value, limit)
+    else:
+        for field, key in _TEXTS:
+            if (value := fields.get(field)) is not None:
+                content[key] = values.text(value, limit)
     if span.kind in COSTED_KINDS and (requested := dialect.requested_tools(raw, attributes)):
         content["requested_tools"] = requested[:MAX_REQUESTED_TOOLS]
-    rest, known = {}, dialect.names
-    for key, value in raw.attributes.items():
-        if key not in known and value is not None and len(rest) < MAX_ATTRIBUTES:
-            rest[values.clean(key[: values.MAX_NAME_CHARS])] = (
-                value if isinstance(value, (int, float)) else values.text(value, MAX_ATTRIBUTE_CHARS)
-            )
-    if rest:
-        content["attributes"] = rest
-
-
-def _first(attributes: Attributes, names: tuple[str, ...]) -> object:
-    for key in names:
-        value = attributes.get(key)
-        if value is not None and value != "":
-            return value
-    return None
+    kept = {
+        values.clean(key[: values.MAX_NAME_CHARS]): (
+            value if isinstance(value, (int, float)) else values.text(value, MAX_ATTRIBUTE_CHARS)
+        )
+        for key, value in rest[:MAX_ATTRIBUTES]
+        if value is not None
+    }
+    if kept:
+        content["attributes"] = kept

@@ -44,11 +44,16 @@ class Dialect:
     requested_tools: Callable[[RawSpan, Attributes], list[dict[str, object]]] = nothing
     arguments: Callable[[RawSpan, object], object] = as_is
     finish: Callable[[RawSpan, Kind, Attributes, dict[str, object]], None] | None = None
-    #: Every name that the tables read: what is left of a span's attributes is kept beside them.
-    names: frozenset[str] = field(init=False)
+    #: Every name that the tables read, with each field it serves and its place in the order of
+    #: precedence; a dimension of attribution is the field ``explicit.user`` or ``fallback.user``.
+    readers: dict[str, tuple[tuple[str, int], ...]] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Collect the names."""
-        tables = (self.fields, self.explicit or {}, self.fallback or {})
-        names = {name for table in tables for names in table.values() for name in names}
-        object.__setattr__(self, "names", frozenset(names))
+        """Turn the tables around, so that one pass over a span's attributes finds every field."""
+        readers: dict[str, tuple[tuple[str, int], ...]] = {}
+        tables = (("", self.fields), ("explicit.", self.explicit or {}), ("fallback.", self.fallback or {}))
+        for prefix, table in tables:
+            for target, names in table.items():
+                for place, name in enumerate(names):
+                    readers[name] = (*readers.get(name, ()), (prefix + target, place))
+        object.__setattr__(self, "readers", readers)

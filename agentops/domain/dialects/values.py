@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 
 import orjson
 
 MAX_TOKENS = 1 << 40
 MAX_COST_NANO = 10**15
 MAX_NAME_CHARS = 256
+_MAX_CACHED_CHARS = 128
 NANO = 10**9
 
 _UNSAFE = re.compile("[\x00\ud800-\udfff]")
@@ -22,21 +24,25 @@ def clean(text: str) -> str:
     return text if text.isascii() and "\x00" not in text else _UNSAFE.sub("�", text)
 
 
-def name(value: object) -> str | None:
-    """A short identifying text; ``None`` when there is none, or when it was scrubbed away."""
-    if isinstance(value, str):
-        text = value if value.isalnum() else value.strip()
-    elif isinstance(value, bool) or value is None or isinstance(value, (bytes, dict)):
-        return None
-    elif isinstance(value, list):
-        return next((found for item in value if (found := name(item))), None)
-    else:
-        text = str(value)
+@lru_cache(maxsize=32_768)
+def short(text: str) -> str | None:
+    """A short identifying text without what is around it; ``None`` when empty or scrubbed away."""
+    text = text.strip()
     if not text or text.startswith("[Scrubbed"):
         return None
-    if len(text) > MAX_NAME_CHARS:
-        text = text[:MAX_NAME_CHARS]
-    return clean(text)
+    return clean(text[:MAX_NAME_CHARS])
+
+
+def name(value: object) -> str | None:
+    """The short identifying text that a value holds; ``None`` when it holds none."""
+    if isinstance(value, str):
+        # Long values are not names: they would only fill the cache.
+        return short(value) if len(value) <= _MAX_CACHED_CHARS else short.__wrapped__(value)
+    if value is None or isinstance(value, (bool, bytes, dict)):
+        return None
+    if isinstance(value, list):
+        return next((found for item in value if (found := name(item))), None)
+    return short(str(value)[:MAX_NAME_CHARS])
 
 
 def tokens(value: object) -> int | None:
