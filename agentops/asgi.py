@@ -1,9 +1,14 @@
 """The ASGI application: the OTLP receiver first, then websockets, then Django."""
 
+from __future__ import annotations
+
 import os
 
-from django.core.asgi import get_asgi_application
+import django
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "agentops.settings")
+django.setup()
 
-application = get_asgi_application()
+from agentops.front import build  # noqa: E402  (Django must be set up first)
+
+application = build()

@@ -113,6 +113,19 @@ class Pipeline:
             await self.quarantine(batch, ValueError(failures[0]))
         return receipt
 
+    def book_now(self, batch: Batch) -> None:
+        """Book a batch in this thread. Raises what kept any of its spans from being understood or booked."""
+        entries, failures = self.understand(batch)
+        if failures:
+            raise ValueError(failures[0])
+        known: set[str] = set()
+        with connect("redigest") as connection, connection.cursor(binary=True) as cursor:
+            for start in range(0, len(entries), MAX_SPANS_PER_TRANSACTION):
+                with connection.transaction():
+                    outcome = book(cursor, entries[start : start + MAX_SPANS_PER_TRANSACTION], known)
+                    if outcome.runs:
+                        live.record(cursor, _topics(outcome))
+
     def understand(self, batch: Batch) -> tuple[list[Entry], list[str]]:
         """Normalise and price the spans of a batch; the second list says which could not be understood."""
         entries: list[Entry] = []
