@@ -24,6 +24,9 @@ class Kind(IntEnum):
     TOOL = 5
     RETRIEVAL = 6
 
+    # Members of an enum are hashed by a Python function; these are looked up for every span.
+    __hash__ = int.__hash__
+
 
 #: Kinds that may cost money: everything else repeats or contains them.
 COSTED_KINDS = frozenset({Kind.LLM, Kind.EMBEDDING})

@@ -20,6 +20,7 @@ LIMITS = {"user": 10_000, "feature": 500, "release": 500, "environment": 100, "a
 MAX_SERVICES = 2_000
 #: (dimension, service, day) sets kept; the oldest are forgotten, which only admits more.
 MAX_SETS = 20_000
+MAX_COMBINATIONS = 100_000
 
 
 @dataclass(slots=True)
@@ -30,6 +31,8 @@ class Cardinality:
     max_services: int = MAX_SERVICES
     _seen: dict[tuple[str, str, int], set[str]] = field(default_factory=dict)
     _services: set[str] = field(default_factory=set)
+    #: Combinations that passed as they are: most spans look like one that came before.
+    _admitted: set[tuple[object, ...]] = field(default_factory=set)
 
     def bound(self, span: Span, *, own_service: bool) -> None:
         """Replace what goes beyond a limit. ``own_service``: the key names it, so it is not counted."""
@@ -39,6 +42,20 @@ class Cardinality:
             else:
                 self._services.add(span.service)
         service, day = span.service, span.start_ns // NS_PER_DAY
+        get = span.attribution.get
+        model = span.response_model or span.request_model
+        combination = (
+            service, day, span.agent_name, span.tool_name, model,
+            get("user"), get("feature"), get("release"), get("environment"),
+        )
+        if combination in self._admitted:
+            return
+        if self._replace(span, service, day, model) and len(self._admitted) < MAX_COMBINATIONS:
+            self._admitted.add(combination)
+
+    def _replace(self, span: Span, service: str, day: int, model: str | None) -> bool:
+        """Replace value by value; whether nothing had to be."""
+        before = (span.agent_name, span.tool_name, span.response_model, *span.attribution.values())
         for dimension, (value, rank) in span.attribution.items():
             if dimension != "session" and not self._admits(dimension, service, day, value):
                 span.attribution[dimension] = (OTHER, rank)
@@ -46,9 +63,9 @@ class Cardinality:
             span.agent_name = OTHER
         if span.tool_name and not self._admits("tool", service, day, span.tool_name):
             span.tool_name = OTHER
-        model = span.response_model or span.request_model
         if model and not self._admits("model", service, day, model):
             span.response_model = OTHER
+        return before == (span.agent_name, span.tool_name, span.response_model, *span.attribution.values())
 
     def _admits(self, dimension: str, service: str, day: int, value: str) -> bool:
         seen = self._seen.get((dimension, service, day))

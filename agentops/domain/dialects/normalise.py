@@ -6,7 +6,7 @@ from agentops.domain.dialects import values
 from agentops.domain.dialects.genai import GENAI
 from agentops.domain.dialects.openinference import OPENINFERENCE
 from agentops.domain.dialects.pydantic_ai import PYDANTIC_AI
-from agentops.domain.dialects.table import Dialect
+from agentops.domain.dialects.table import EXPLICIT, FALLBACK, Dialect
 from agentops.domain.spans import (
     ATTRIBUTION,
     COSTED_KINDS,
@@ -31,8 +31,6 @@ MAX_EXPANDED_CHARS = 262_144
 MAX_REQUESTED_TOOLS = 128
 
 _TEXTS = (("prompt", "input"), ("completion", "output"), ("system", "system"))
-_DIMENSIONS = tuple((d, f"explicit.{d}", f"fallback.{d}") for d in ATTRIBUTION)
-_DIMENSION_PREFIXES = frozenset({"explicit", "fallback"})
 _USAGE = ("input", "output", "cache_read", "cache_creation", "reasoning")
 #: Names of frameworks that some put where the provider belongs.
 _FRAMEWORKS = frozenset(
@@ -55,7 +53,7 @@ def normalise(raw: RawSpan, service: str, *, keep_content: bool = True, max_text
             kind, dialect = found, candidate
             break
     attributes = _expanded(raw.attributes, dialect)
-    fields, rest = _read(attributes, dialect)
+    fields, dimensions, rest = _read(attributes, dialect)
     span = Span(
         trace_id=raw.trace_id,
         span_id=raw.span_id,
@@ -70,7 +68,7 @@ def normalise(raw: RawSpan, service: str, *, keep_content: bool = True, max_text
     )
     if raw.end_ns < raw.start_ns:
         span.warnings.append("a span ended before it started: its duration counts as zero")
-    _attribute(span, fields, raw.resource)
+    _attribute(span, dimensions, raw.resource)
     _error(span, raw, keep_content=keep_content, max_text=max_text)
     if kind is not Kind.OTHER:
         if dialect.finish is not None:
@@ -81,11 +79,18 @@ def normalise(raw: RawSpan, service: str, *, keep_content: bool = True, max_text
     return span
 
 
-def _read(attributes: Attributes, dialect: Dialect) -> tuple[dict[str, object], list[tuple[str, object]]]:
-    """The best value of each field, and the attributes that serve none."""
+#: A dimension's best value: (its place in the order of precedence, text).
+Dimensions = dict[str, tuple[int, str]]
+
+
+def _read(
+    attributes: Attributes, dialect: Dialect
+) -> tuple[dict[str, object], Dimensions, list[tuple[str, object]]]:
+    """One pass: the best value of each field and dimension, and the attributes that serve none."""
     readers = dialect.readers
     fields: dict[str, object] = {}
     places: dict[str, int] = {}
+    dimensions: Dimensions = {}
     rest: list[tuple[str, object]] = []
     for key, value in attributes.items():
         reader = readers.get(key)
@@ -93,13 +98,15 @@ def _read(attributes: Attributes, dialect: Dialect) -> tuple[dict[str, object], 
             rest.append((key, value))
         elif value is not None and value != "":
             for field, place in reader:
-                if field not in places or place < places[field]:
+                if place < EXPLICIT:
+                    if field not in places or place < places[field]:
+                        places[field] = place
+                        fields[field] = value
+                elif field not in dimensions or place < dimensions[field][0]:
                     # What was scrubbed or is blank must not hide a value that comes after it.
-                    if field[:8] in _DIMENSION_PREFIXES and values.name(value) is None:
-                        continue
-                    places[field] = place
-                    fields[field] = value
-    return fields, rest
+                    if (text := values.name(value)) is not None:
+                        dimensions[field] = (place, text)
+    return fields, dimensions, rest
 
 
 def _expanded(attributes: Attributes, dialect: Dialect) -> Attributes:
@@ -112,28 +119,22 @@ def _expanded(attributes: Attributes, dialect: Dialect) -> Attributes:
     return attributes
 
 
-def _attribute(span: Span, fields: dict[str, object], resource: Resource) -> None:
+def _attribute(span: Span, own: Dimensions, resource: Resource) -> None:
     found = span.attribution
     shared = resource.derived.get("attribution")
     if shared is None:
-        shared = resource.derived["attribution"] = _dimensions(_read(resource.attributes, GENAI)[0])
-    own = _dimensions(fields)
-    for dimension in ATTRIBUTION:
-        mine, theirs = own.get(dimension), shared.get(dimension)
-        if mine is not None and (theirs is None or mine[1] <= theirs[1]):
-            found[dimension] = mine
-        elif theirs is not None:
-            found[dimension] = theirs
+        of_resource = _read(resource.attributes, GENAI)[1]
+        shared = {d: (text, _rank(place)) for d, (place, text) in of_resource.items() if d in ATTRIBUTION}
+        resource.derived["attribution"] = shared
+    found.update(shared)
+    for dimension, (place, text) in own.items():
+        rank = _rank(place)
+        if dimension not in found or rank <= found[dimension][1]:
+            found[dimension] = (text, rank)
 
 
-def _dimensions(fields: dict[str, object]) -> dict[str, tuple[str, int]]:
-    found: dict[str, tuple[str, int]] = {}
-    for dimension, explicit, fallback in _DIMENSIONS:
-        if (text := values.name(fields.get(explicit))) is not None:
-            found[dimension] = (text, RANK_EXPLICIT)
-        elif (text := values.name(fields.get(fallback))) is not None:
-            found[dimension] = (text, RANK_FALLBACK)
-    return found
+def _rank(place: int) -> int:
+    return RANK_EXPLICIT if place < FALLBACK else RANK_FALLBACK
 
 
 def _understand(span: Span, fields: dict[str, object], attributes: Attributes) -> None:

@@ -11,6 +11,8 @@ from agentops.domain.spans import Attributes, Kind, RawSpan
 Names = tuple[str, ...]
 Fields = dict[str, Names]
 
+EXPLICIT, FALLBACK = 1_000, 2_000
+
 
 def nothing(_: RawSpan, __: Attributes) -> list[dict[str, object]]:
     """No tool calls."""
@@ -45,15 +47,16 @@ class Dialect:
     arguments: Callable[[RawSpan, object], object] = as_is
     finish: Callable[[RawSpan, Kind, Attributes, dict[str, object]], None] | None = None
     #: Every name that the tables read, with each field it serves and its place in the order of
-    #: precedence; a dimension of attribution is the field ``explicit.user`` or ``fallback.user``.
+    #: precedence; a place from ``EXPLICIT`` on is a dimension of attribution, from ``FALLBACK`` on
+    #: one of little worth.
     readers: dict[str, tuple[tuple[str, int], ...]] = field(init=False)
 
     def __post_init__(self) -> None:
         """Turn the tables around, so that one pass over a span's attributes finds every field."""
         readers: dict[str, tuple[tuple[str, int], ...]] = {}
-        tables = (("", self.fields), ("explicit.", self.explicit or {}), ("fallback.", self.fallback or {}))
-        for prefix, table in tables:
+        tables = ((0, self.fields), (EXPLICIT, self.explicit or {}), (FALLBACK, self.fallback or {}))
+        for first, table in tables:
             for target, names in table.items():
-                for place, name in enumerate(names):
-                    readers[name] = (*readers.get(name, ()), (prefix + target, place))
+                for place, name in enumerate(names, first):
+                    readers[name] = (*readers.get(name, ()), (target, place))
         object.__setattr__(self, "readers", readers)
