@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.db import connection
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
@@ -254,4 +255,10 @@ async def test_guessing_keys_is_slowed_down(sink: KeepingSink) -> None:
 
 
 async def _in_thread(work: Any) -> Any:
-    return await sync_to_async(work)()
+    def and_close() -> Any:
+        try:
+            return work()
+        finally:
+            connection.close()
+
+    return await sync_to_async(and_close)()
