@@ -6,7 +6,7 @@ import os
 import secrets
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 
 from csp.constants import NONE, SELF
 
@@ -20,9 +20,14 @@ def _flag(name: str, *, default: bool = False) -> bool:
     return default if not value else value in {"1", "true", "yes", "on"}
 
 
+def _content(path: str | None) -> str:
+    """A secret that a file holds, without its line end; empty when no file is named. Raises OSError."""
+    return Path(path).read_text().strip() if path else ""
+
+
 def _secret_key() -> str:
-    """``AGENTOPS_SECRET_KEY``, else a random one kept in the home directory (mode 0600)."""
-    if given := os.environ.get("AGENTOPS_SECRET_KEY"):
+    """``AGENTOPS_SECRET_KEY`` or its file, else a random one kept in the home directory (mode 0600)."""
+    if given := os.environ.get("AGENTOPS_SECRET_KEY") or _content(os.environ.get("AGENTOPS_SECRET_KEY_FILE")):
         return given
     path = HOME / "secret_key"
     try:
@@ -140,8 +145,19 @@ def _embedded_url(name: str, default: str) -> str:
         return default
 
 
-DATABASE_URL = os.environ.get("AGENTOPS_DATABASE_URL") or _embedded_url(
-    "database_url", f"postgresql:///agentops?host={HOME / 'run'}"
+def _with_password(url: str, password: str) -> str:
+    """The URL with a password in it, unless it has one or none is given."""
+    parts = urlsplit(url)
+    if not password or parts.password:
+        return url
+    user, _, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user.removesuffix(':')}:{quote(password, safe='')}@{host}"))
+
+
+DATABASE_URL = _with_password(
+    os.environ.get("AGENTOPS_DATABASE_URL")
+    or _embedded_url("database_url", f"postgresql:///agentops?host={HOME / 'run'}"),
+    _content(os.environ.get("AGENTOPS_DATABASE_PASSWORD_FILE")),
 )
 DATABASES = {"default": _database(DATABASE_URL)}
 
