@@ -82,6 +82,7 @@ class Home:
         """
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.logs.mkdir(mode=0o700, exist_ok=True)
+        (self.path / "beat").mkdir(mode=0o700, exist_ok=True)
         self.run.mkdir(mode=0o700, exist_ok=True)
         found = self.run.lstat()
         if found.st_uid != os.geteuid() or self.run.is_symlink():
