@@ -1,13 +1,19 @@
 """Every URL of the product. OTLP paths never come here: the receiver answers them before Django."""
 
+from django.contrib.auth.decorators import login_not_required
 from django.urls import include, path
 
 from agentops.api import api
+
+# The API authenticates by itself, with tokens too, and answers 401 rather than a login page.
+_api = api.urls  # built anew at each access
+for _pattern in _api[0]:
+    _pattern.callback = login_not_required(_pattern.callback)
 
 urlpatterns = [
     path("", include("agentops.dashboard.urls")),
     path("", include("agentops.accounts.urls")),
     path("runs/", include("agentops.runs.urls")),
     path("spend/", include("agentops.costs.urls")),
-    path("api/v1/", api.urls),
+    path("api/v1/", _api),
 ]
