@@ -1,0 +1,150 @@
+"""What every page has in common: its time range, its environment, and cursors for long lists."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlencode
+
+from django.utils import timezone
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from django.http import HttpRequest
+
+Interval = Literal["hour", "day"]
+
+#: Query-string name, length and words of each relative range, in the order of the menu.
+RANGES: dict[str, tuple[timedelta, str]] = {
+    "1h": (timedelta(hours=1), "Last hour"),
+    "24h": (timedelta(hours=24), "Last 24 hours"),
+    "7d": (timedelta(days=7), "Last 7 days"),
+    "30d": (timedelta(days=30), "Last 30 days"),
+    "90d": (timedelta(days=90), "Last 90 days"),
+}
+DEFAULT_RANGE = "24h"
+#: The parameters that a link keeps when it leads from page to page.
+SHARED_PARAMETERS = ("range", "from", "until", "environment")
+#: A range longer than this is shown by day.
+LONGEST_BY_HOUR = timedelta(days=8)
+MAX_ENVIRONMENT_CHARS = 128
+MAX_CURSOR_CHARS = 2048
+
+
+class InvalidCursorError(ValueError):
+    """The text is not a cursor that ``encode_cursor`` made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A half-open span of time ``[from_, until)``, aware, in UTC.
+
+    ``name`` is its query-string value (``24h``, ``custom``), ``label`` its words, ``interval`` the
+    bucket that suits a chart of it.
+    """
+
+    from_: datetime
+    until: datetime
+    name: str
+    label: str
+    interval: Interval
+
+    @property
+    def length(self) -> timedelta:
+        """How long it is."""
+        return self.until - self.from_
+
+    @classmethod
+    def relative(cls, name: str, *, now: datetime) -> Window:
+        """The window of that name which ends now; an unknown name is the default one."""
+        name = name if name in RANGES else DEFAULT_RANGE
+        length, label = RANGES[name]
+        return cls(now - length, now, name, label, _interval(length))
+
+    @classmethod
+    def parse(cls, parameters: Mapping[str, Any], *, now: datetime) -> Window:
+        """The window that ``range``, ``from`` and ``until`` ask for.
+
+        Moments are ISO 8601, in UTC unless they say otherwise. With ``from`` or ``until`` given the
+        range is custom; a missing end is now, a missing start a day before the end. What cannot be
+        read, or ends before it starts, is the default range: a page never fails over its address.
+        """
+        name = str(parameters.get("range") or "")
+        from_, until = _moment(parameters.get("from")), _moment(parameters.get("until"))
+        if name in RANGES or (from_ is None and until is None):
+            return cls.relative(name, now=now)
+        until = until or now
+        try:
+            from_ = from_ or until - timedelta(days=1)
+        except OverflowError:
+            return cls.relative("", now=now)
+        if from_ >= until:
+            return cls.relative("", now=now)
+        label = f"{from_:%d %b %H:%M} to {until:%d %b %H:%M}"
+        return cls(from_, until, "custom", label, _interval(until - from_))
+
+
+@dataclass(frozen=True, slots=True)
+class PageContext:
+    """What the frame of a page shows and every link keeps. ``environment`` is empty for all."""
+
+    window: Window
+    environment: str
+    now: datetime
+    kept: str
+
+    @property
+    def ranges(self) -> list[tuple[str, str, bool]]:
+        """Name, words and whether it is the current one, of each range of the menu."""
+        return [(name, label, name == self.window.name) for name, (_, label) in RANGES.items()]
+
+
+def read_page(parameters: Mapping[str, Any], *, now: datetime) -> PageContext:
+    """The page parameters among the query parameters; ``kept`` is the query string links carry on."""
+    environment = str(parameters.get("environment") or "").replace("\0", "")[:MAX_ENVIRONMENT_CHARS]
+    kept = {name: str(parameters[name]) for name in SHARED_PARAMETERS if parameters.get(name)}
+    return PageContext(Window.parse(parameters, now=now), environment, now, urlencode(kept))
+
+
+def page_context(request: HttpRequest) -> dict[str, Any]:
+    """The template context that ``base.html`` needs: ``page``, and its parts by their own names."""
+    page = read_page(request.GET, now=timezone.now())
+    return {"page": page, "window": page.window, "environment": page.environment, "now": page.now}
+
+
+def encode_cursor(*values: str | int | None) -> str:
+    """Text for a URL that ``decode_cursor`` turns back into the values; it is no secret and no proof."""
+    return base64.urlsafe_b64encode(json.dumps(values, separators=(",", ":")).encode()).rstrip(b"=").decode()
+
+
+def decode_cursor(text: str, *, length: int) -> list[str | int | None]:
+    """The values in a cursor; raises ``InvalidCursorError`` unless there are exactly ``length`` of them."""
+    if len(text) > MAX_CURSOR_CHARS:
+        raise InvalidCursorError(text[:40])
+    try:
+        values = json.loads(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
+    except (ValueError, binascii.Error, RecursionError) as error:
+        raise InvalidCursorError(text[:40]) from error
+    if not isinstance(values, list) or len(values) != length:
+        raise InvalidCursorError(text[:40])
+    if not all(value is None or type(value) in {str, int} for value in values):
+        raise InvalidCursorError(text[:40])
+    return values
+
+
+def _interval(length: timedelta) -> Interval:
+    return "hour" if length <= LONGEST_BY_HOUR else "day"
+
+
+def _moment(text: object) -> datetime | None:
+    """An aware moment in UTC, or None for what is no ISO 8601 date or time."""
+    try:
+        moment = datetime.fromisoformat(str(text or ""))
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
