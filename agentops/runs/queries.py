@@ -95,6 +95,27 @@ class RunRow:
         """The same in milliseconds."""
         return round(self.duration / timedelta(milliseconds=1))
 
+    @property
+    def unpriced_words(self) -> str:
+        """How many calls the cost leaves out."""
+        return f"+ {self.unpriced_calls} calls without a price" if self.unpriced_calls else ""
+
+    @property
+    def token_words(self) -> str:
+        """What the tokens were."""
+        words = f"{self.input_tokens:,} in, {self.output_tokens:,} out"
+        return f"{words}, {self.cache_read_input_tokens:,} cached" if self.cache_read_input_tokens else words
+
+    @property
+    def step_words(self) -> str:
+        """What the steps were."""
+        return f"{self.llm_calls:,} model calls, {self.tool_calls:,} tools"
+
+    @property
+    def span_words(self) -> str:
+        """How many spans there are."""
+        return f"{self.spans:,} spans"
+
 
 STATUS = """CASE WHEN NOT r.has_root AND r.last_received_at > now() - %(idle)s THEN 'running'
     WHEN r.root_error OR r.last_error THEN 'error' ELSE 'ok' END"""
