@@ -13,6 +13,7 @@ from ninja.security import HttpBearer, SessionAuth
 
 from agentops.accounts.actions import authenticate_token
 from agentops.accounts.models import ApiToken
+from agentops.costs.api import router as costs
 from agentops.pages import page_context
 from agentops.runs.api import router as runs
 
@@ -95,3 +96,4 @@ def _invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
 
 
 api.add_router("", runs)
+api.add_router("", costs)
