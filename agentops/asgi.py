@@ -10,5 +10,6 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "agentops.settings")
 django.setup()
 
 from agentops.front import build  # noqa: E402  (Django must be set up first)
+from agentops.live.routing import websockets  # noqa: E402
 
-application = build()
+application = build(websockets)

@@ -322,4 +322,5 @@ def _counters(jobs: Iterable[Job], outcome: Outcome) -> dict[str, store.Counters
 
 def _topics(outcome: Outcome) -> list[str]:
     traces = sorted({trace_id.hex() for trace_id, _ in outcome.runs})
-    return ["runs", "spend", *(f"run:{trace}" for trace in traces[:MAX_RUN_TOPICS])]
+    names = traces if len(traces) <= MAX_RUN_TOPICS else ["*"]  # every run: too many to name each
+    return ["runs", "spend", *(f"run:{name}" for name in names)]
