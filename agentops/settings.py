@@ -190,6 +190,11 @@ CELERY_TASK_PUBLISH_RETRY = False
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "heartbeat": {"task": "agentops.ingest.tasks.heartbeat", "schedule": 10.0},
     "reconcile": {"task": "agentops.costs.tasks.reconcile", "schedule": 60.0},
+    "reconcile-all": {
+        "task": "agentops.costs.tasks.reconcile",
+        "schedule": 86_400.0,
+        "kwargs": {"whole": True},
+    },
     "partitions": {"task": "agentops.runs.tasks.maintain_partitions", "schedule": 3600.0},
     "redigest": {"task": "agentops.ingest.tasks.redigest_quarantine", "schedule": 60.0},
     "prune-events": {"task": "agentops.live.tasks.prune_events", "schedule": 600.0},

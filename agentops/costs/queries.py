@@ -267,8 +267,7 @@ _TELLS = (
     "s.reasoning_output_tokens) IS NOT NULL OR NOT s.is_error)"
 )
 #: The measures as they follow from spans: the same as ``booking.measures_of``.
-SPAN_SUMS = ", ".join(
-    [
+SPAN_MEASURES = [
         f"coalesce(sum(s.cost_nano) FILTER (WHERE {_MODEL}), 0)",
         f"count(*) FILTER (WHERE {_MODEL} AND s.cost_nano IS NULL AND {_TELLS})",
         f"count(*) FILTER (WHERE {_MODEL})",
@@ -276,8 +275,8 @@ SPAN_SUMS = ", ".join(
         f"count(*) FILTER (WHERE {_STEP})",
         f"count(*) FILTER (WHERE {_STEP} AND s.is_error)",
         *(f"coalesce(sum(s.{m}) FILTER (WHERE {_MODEL}), 0)" for m in MEASURES[6:]),
-    ]
-)
+]
+SPAN_SUMS = ", ".join(SPAN_MEASURES)
 #: Each dimension's key as it follows from a span ``s`` and its run ``r``.
 SPAN_KEYS = {
     "service": "r.service",
