@@ -1,36 +1,53 @@
-"""Starts all of the product with a believable history and simulated live traffic."""
+"""The demo's traffic: the history in the background, newest day first, and live traffic at once."""
 
 from __future__ import annotations
 
+import logging
+import signal
+import threading
+import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from django.core.management import call_command
 from django.core.management.base import BaseCommand
-from django.db import connection
 
-from agentops.runs.models import Run
+from agentops.demo.exporter import Exporter, ExportError
+from agentops.demo.history import Past, load
+from agentops.demo.live import Traffic, run
+from agentops.demo.people import began_on, create_people, demo_key, demo_password, home
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
+
+logger = logging.getLogger(__name__)
+
+_HISTORY_DAYS = 30
 
 
 class Command(BaseCommand):
     """See the module."""
 
-    help = "The same as up --demo."
-    requires_migrations_checks = False
-    requires_system_checks = ()
+    help = "Fill in the demo's history and send live traffic until Ctrl-C or SIGTERM."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add the options."""
-        parser.add_argument("--send-to", metavar="URL", help="send history and traffic to an agentops that is up")
+        parser.add_argument("--send-to", default="http://127.0.0.1:8000/", metavar="URL", help="where agentops answers")
 
-    def handle(self, *_args: Any, send_to: str | None, **_options: Any) -> None:
-        """Start everything, or play the demo's part in what is started."""
-        if send_to is None:
-            call_command("up", demo=True)
-            return
-        if not Run.objects.exists():
-            call_command("demo_history")
-        connection.close()
-        call_command("demo_traffic", url=send_to)
+    def handle(self, *_args: Any, send_to: str, **_options: Any) -> None:
+        """Send until a signal comes."""
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        create_people(password=demo_password(home()))
+        key, now = demo_key(), datetime.now(UTC)
+        past = Past("demo", began_on(now.date()), now)
+
+        def fill_in() -> None:
+            try:
+                sent = load(past, _HISTORY_DAYS, lambda: Exporter(send_to, key, stop), stop, lambda *_: None)
+                logger.info("history: %d spans of %d days", sent, _HISTORY_DAYS)
+            except ExportError as error:
+                logger.warning("the history is incomplete: %s", error)
+
+        threading.Thread(target=fill_in, daemon=True).start()
+        run(Traffic(str(time.time_ns())), Exporter(send_to, key, stop), stop)
