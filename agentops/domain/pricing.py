@@ -1,52 +1,70 @@
 """What a model call costs, at which price, from which source. Money is integer nano-dollars.
 
-The reference is ``genai-prices``, which is dated and tiered but takes a quarter of a millisecond
-a call. Its price of one model on one day is linear within a tier, so it is probed once and kept
-as integer rates: a cached call costs about a microsecond and gives the same amount, exactly,
-rounded half to even to the nano-dollar once per call.
+The reference is ``genai-prices``, which is dated and tiered but takes a quarter of a millisecond a call. One price
+of one model is linear within a tier, so it is probed once and kept as integer rates: a cached call costs about two
+microseconds and gives the same amount, exactly, rounded half to even to the nano-dollar once per call.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import Protocol
 
-from genai_prices import Usage, calc_price
-from genai_prices.types import ModelPrice, TieredPrices
+from genai_prices import Usage
+from genai_prices.data import providers
+from genai_prices.data_snapshot import find_provider_by_id
+from genai_prices.types import ModelInfo, ModelPrice, Provider, TieredPrices, TimeOfDateConstraint
 
-from agentops.domain.spans import COSTED_KINDS, Cost, PriceSource, Span, TokenUsage
+from agentops.domain.spans import COSTED_KINDS, Cost, Kind, PriceSource, Span, TokenUsage
 
 SOURCE_VERSION = f"genai-prices {version('genai-prices')}"
+NS_PER_MINUTE = 60_000_000_000
 NS_PER_DAY = 86_400_000_000_000
 #: Rates are kept in units of 10^-18 dollars a token, so that they are whole numbers.
 _SCALE = 10**18
 _PER_NANO = 10**9
-_MAX_CACHED = 50_000
-UNPRICED = Cost(None, None, None)
+_MAX_CACHED = 20_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+UNPRICED = Cost(None, None, None)
+#: What stands for a price's name where a cost was reported.
+REPORTED, ESTIMATED = "reported", "client estimate"
+
 #: What telemetry calls a provider, and what genai-prices calls it.
-PROVIDERS = {
-    "azure": "azure",
-    "azure.ai.openai": "azure",
-    "azure.ai.inference": "azure",
-    "az.ai.openai": "azure",
+KNOWN_AS = {
     "az.ai.inference": "azure",
-    "aws.bedrock": "aws",
-    "aws_bedrock": "aws",
-    "bedrock": "aws",
+    "az.ai.openai": "azure",
+    "azure.ai.inference": "azure",
+    "azure.ai.openai": "azure",
+    "azure_openai": "azure",
+    "fireworks_ai": "fireworks",
     "gcp.gemini": "google",
-    "gcp.vertex_ai": "google",
     "gcp.gen_ai": "google",
-    "vertex_ai": "google",
-    "gemini": "google",
+    "gcp.vertex_ai": "google",
     "mistral_ai": "mistral",
-    "mistralai": "mistral",
+    "moonshot_ai": "moonshotai",
+    "vertex_ai": "google",
     "x_ai": "x-ai",
-    "xai": "x-ai",
 }
+#: Providers that are one's own machine: a public price of a model with the same name says nothing.
+SELF_HOSTED = frozenset(
+    {
+        "hosted_vllm",
+        "llama.cpp",
+        "llama_cpp",
+        "llamacpp",
+        "lm_studio",
+        "lmstudio",
+        "local",
+        "localai",
+        "ollama",
+        "sglang",
+        "tgi",
+        "vllm",
+    }
+)
 
 
 class PriceBook(Protocol):
@@ -67,88 +85,149 @@ class _Tier:
     cache_read: int
     cache_creation: int
     output: int
+    reasoning: int
 
 
 @dataclass(slots=True, frozen=True)
 class _Rates:
+    """One price of one model. ``input`` and ``output``: whether it says what such tokens cost at all."""
+
     tiers: tuple[_Tier, ...]  # highest start first
+    input: bool
+    output: bool
+
+
+@dataclass(slots=True)
+class _Prices:
+    """All prices of one model. ``period_ns`` is how long each holds at least; 0 for ever."""
+
+    model: ModelInfo
     price_id: str
+    period_ns: int
+    by_period: dict[int, _Rates] = field(default_factory=dict)
+
+    def at(self, at_ns: int) -> _Rates:
+        """The rates at a moment."""
+        period = at_ns // self.period_ns if self.period_ns else 0
+        rates = self.by_period.get(period)
+        if rates is None:
+            if len(self.by_period) >= _MAX_CACHED:
+                self.by_period.clear()
+            moment = _EPOCH + timedelta(microseconds=period * self.period_ns // 1_000)
+            rates = self.by_period[period] = _rates(self.model.get_prices(moment))
+        return rates
 
 
 class PriceList:
-    """Prices of models by day, from ``genai-prices`` and, before it, a price book."""
+    """Prices of models by time, from ``genai-prices`` and, before it, a price book."""
 
     def __init__(self, book: PriceBook | None = None) -> None:
         self._book = book
-        self._rates: dict[tuple[str | None, str, int], _Rates | None] = {}
+        self._found: dict[tuple[str | None, str], _Prices | None] = {}
 
-    def cost(self, usage: TokenUsage, provider: str | None, model: str, at_ns: int) -> Cost:
-        """What a call of ``model`` that started at ``at_ns`` costs; unpriced when nobody knows."""
+    def cost(
+        self, usage: TokenUsage, provider: str | None, model: str, at_ns: int, *, is_embedding: bool = False
+    ) -> Cost:
+        """What a call of ``model`` that started at ``at_ns`` costs; unpriced when nobody knows.
+
+        ``provider`` is a hint. Unpriced is also what lacks a count that has a price; only an embedding needs no
+        output.
+        """
         if self._book is not None and (own := self._book.cost(usage, provider, model, at_ns)) is not None:
             return own
-        key = (provider, model, at_ns // NS_PER_DAY)
+        key = (provider, model)
         try:
-            rates = self._rates[key]
+            prices = self._found[key]
         except KeyError:
-            if len(self._rates) >= _MAX_CACHED:
-                self._rates.clear()
-            rates = self._rates[key] = _probe(provider, model, _EPOCH + timedelta(days=key[2]))
-        if rates is None:
+            if len(self._found) >= _MAX_CACHED:
+                self._found.clear()
+            prices = self._found[key] = _find(provider, model)
+        if prices is None:
             return UNPRICED
-        return Cost(_amount(rates, usage), PriceSource.GENAI_PRICES, rates.price_id)
+        amount = _amount(prices.at(at_ns), usage, is_embedding=is_embedding)
+        return UNPRICED if amount is None else Cost(amount, PriceSource.GENAI_PRICES, prices.price_id)
 
 
-def _amount(rates: _Rates, usage: TokenUsage) -> int:
-    total = usage.input or 0
-    read, creation = usage.cache_read or 0, usage.cache_creation or 0
-    fresh = max(0, total - read - creation)
+def _amount(rates: _Rates, usage: TokenUsage, *, is_embedding: bool) -> int | None:
+    """Nano-dollars; ``None`` when a count that costs something is not known."""
+    given, output = usage.input, usage.output
+    total = given or 0
     for tier in rates.tiers:
         if total > tier.start:
             break
-    amount = (
-        tier.fixed
-        + fresh * tier.fresh
-        + read * tier.cache_read
-        + creation * tier.cache_creation
-        + (usage.output or 0) * tier.output
-    )
+    read, creation = usage.cache_read or 0, usage.cache_creation or 0
+    fresh = total - read - creation
+    if fresh < 0 or (given is None and tier.fresh) or (total and not rates.input):
+        return None
+    amount = tier.fixed + fresh * tier.fresh + read * tier.cache_read + creation * tier.cache_creation
+    if output:
+        reasoning = usage.reasoning or 0
+        if rates.output:
+            amount += output * tier.output
+            if reasoning and tier.reasoning != tier.output:
+                if reasoning > output:
+                    return None
+                amount += reasoning * (tier.reasoning - tier.output)
+        elif not is_embedding:
+            return None
+    elif output is None and tier.output and not is_embedding:
+        return None
     whole, rest = divmod(amount, _PER_NANO)
     half = _PER_NANO // 2
     return whole + (1 if rest > half or (rest == half and whole & 1) else 0)
 
 
-def _probe(provider: str | None, model: str, day: datetime) -> _Rates | None:
-    """Read the rates of a model off genai-prices; ``None`` when it does not know the model."""
-    known_as = PROVIDERS.get(provider, provider) if provider else None
-    for candidate in (known_as, None) if known_as else (None,):
-        try:
-            # The end of the day that the call started in would be as good: prices change by day.
-            found = calc_price(Usage(input_tokens=1, output_tokens=1), model, provider_id=candidate, genai_request_timestamp=day)
-        except (LookupError, ValueError):
+def _find(provider: str | None, model: str) -> _Prices | None:
+    """The prices of a model, at the provider named, or at the one that its name points to."""
+    prefix, _, rest = model.partition("/")
+    for hint, name in ((provider, model), (None, model), (prefix, rest), (None, rest)):
+        if not name:
             continue
-        price_id = f"{SOURCE_VERSION} {found.provider.id}/{found.model.id}"
-        return _Rates(_tiers(found.model_price), price_id)
+        if hint in SELF_HOSTED:
+            return None
+        at = _provider(hint, name)
+        found = at.find_model(name, all_providers=providers) if at is not None else None
+        if at is not None and found is not None:
+            return _Prices(found, f"{SOURCE_VERSION} {at.id}/{found.id}", _period(found))
     return None
 
 
-def _tiers(price: ModelPrice) -> tuple[_Tier, ...]:
+def _provider(hint: str | None, model: str) -> Provider | None:
+    # Not by the package's own lookups: those remember every name that they were ever asked for.
+    if hint is not None:
+        return find_provider_by_id(providers, KNOWN_AS.get(hint, hint))
+    lower = model.lower()
+    return next((p for p in providers if p.model_match is not None and p.model_match.is_match(lower)), None)
+
+
+def _period(model: ModelInfo) -> int:
+    if isinstance(model.prices, ModelPrice):
+        return 0
+    constraints = [conditional.constraint for conditional in model.prices]
+    if any(isinstance(constraint, TimeOfDateConstraint) for constraint in constraints):
+        return NS_PER_MINUTE
+    return NS_PER_DAY if any(constraint is not None for constraint in constraints) else 0
+
+
+def _rates(price: ModelPrice) -> _Rates:
     starts = {-1}
     for value in vars(price).values():
         if isinstance(value, TieredPrices):
             starts.update(tier.start for tier in value.tiers)
-    return tuple(_tier(price, start) for start in sorted(starts, reverse=True))
+    return _Rates(
+        tiers=tuple(_tier(price, start) for start in sorted(starts, reverse=True)),
+        input=price.input_mtok is not None,
+        output=price.output_mtok is not None,
+    )
 
 
 def _tier(price: ModelPrice, start: int) -> _Tier:
-    # Two tokens above the start stay within the tier, so differences are rates.
+    # Two and three tokens above the start lie within the tier, so differences are rates.
     base = start + 2
 
-    def units(count: int, *, read: int = 0, creation: int = 0, output: int = 0) -> int:
-        usage = Usage(
-            input_tokens=count, cache_read_tokens=read, cache_write_tokens=creation, output_tokens=output
-        )
-        total = price.calc_price(usage)["total_price"] * _SCALE
-        return int(total.to_integral_value())
+    def units(count: int, **more: int) -> int:
+        total = price.calc_price(Usage(input_tokens=count, **more))["total_price"]
+        return int((total * _SCALE).to_integral_value())
 
     here = units(base)
     fresh = units(base + 1) - here
@@ -156,39 +235,38 @@ def _tier(price: ModelPrice, start: int) -> _Tier:
         start=start,
         fixed=here - base * fresh,
         fresh=fresh,
-        cache_read=units(base, read=1) - here + fresh,
-        cache_creation=units(base, creation=1) - here + fresh,
-        output=units(base, output=1) - here,
+        cache_read=units(base, cache_read_tokens=1) - here + fresh,
+        cache_creation=units(base, cache_write_tokens=1) - here + fresh,
+        output=units(base, output_tokens=1) - here,
+        reasoning=units(base, output_tokens=1, output_reasoning_tokens=1) - here,
     )
 
 
-#: Scopes whose reported cost is not a provider's or a gateway's bill but the instrumentation's
-#: own look-up in genai-prices: ours is the same table, dated, and names its version.
-_COMPUTED_BY_CLIENT = frozenset({"pydantic-ai", "logfire"})
-
-
 def span_cost(span: Span, prices: PriceList) -> Cost:
-    """What a span costs: reported, else by the price of its model; only model calls cost.
+    """What a span costs: as reported, else by the price of its model; only model calls cost.
 
-    A failed call that reports no usage has no known cost. Reported zero beside tokens of a model
-    that costs money is how instrumentations say *unknown*, and is not taken for a price.
+    A reported cost wins, because who sets it knows the contract, the batch or the gateway's own prices; a list does
+    not. It does not win where it is known to be the client's estimate from a list (``operation.cost`` of pydantic-ai
+    is genai-prices too, of whatever version the client has; OpenLIT ships a table of its own): ours is dated, and
+    names its version. An estimate is still better than nothing for a model that we do not know. A failed call that
+    reports no usage has no known cost.
     """
     if span.kind not in COSTED_KINDS:
         return UNPRICED
-    usage = span.usage
-    known = usage.input is not None or usage.output is not None
-    model = span.response_model or span.request_model
-    computed = UNPRICED
-    if known and model:
-        computed = prices.cost(usage, span.provider, model, span.start_ns)
-        if computed.nano is None and span.request_model and span.request_model != model:
-            computed = prices.cost(usage, span.provider, span.request_model, span.start_ns)
     reported = span.reported_cost_nano
-    if reported is None or (computed.nano is not None and (reported == 0 or span.scope in _COMPUTED_BY_CLIENT)):
-        return computed
-    if reported == 0 and known:
-        return UNPRICED
-    return Cost(reported, PriceSource.PROVIDER, None)
+    if reported is not None and not span.reported_cost_is_estimate:
+        return Cost(reported, PriceSource.PROVIDER, REPORTED)
+    cost = UNPRICED
+    usage = span.usage
+    if usage.input is not None or usage.output is not None:
+        is_embedding = span.kind is Kind.EMBEDDING
+        if span.response_model is not None:
+            cost = prices.cost(usage, span.provider, span.response_model, span.start_ns, is_embedding=is_embedding)
+        if cost.nano is None and span.request_model is not None:
+            cost = prices.cost(usage, span.provider, span.request_model, span.start_ns, is_embedding=is_embedding)
+    if cost.nano is None and reported is not None:
+        return Cost(reported, PriceSource.PROVIDER, ESTIMATED)
+    return cost
 
 
 def counts_as_unpriced(span: Span, cost: Cost) -> bool:
@@ -197,9 +275,7 @@ def counts_as_unpriced(span: Span, cost: Cost) -> bool:
         return False
     usage = span.usage
     tells = any(
-        field is not None
-        for field in (usage.input, usage.output, usage.cache_read, usage.cache_creation, usage.reasoning)
+        count is not None
+        for count in (usage.input, usage.output, usage.cache_read, usage.cache_creation, usage.reasoning)
     )
     return tells or not span.is_error
-
-

@@ -5,21 +5,26 @@ A pure function of the set of spans: whatever order they came in, the answer is 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from agentops.domain.spans import COSTED_KINDS, Kind
+from agentops.domain.spans import COSTED_KINDS, Kind, Span
 
 #: Scopes of model providers' own SDKs. Under another instrumentation they repeat its span.
 NATIVE_SCOPES = frozenset({"com.anthropic.sdk.python"})
 
 #: What a model call below one of these does is another call, not the same one seen twice.
 _BOUNDARIES = frozenset({Kind.AGENT, Kind.TOOL, Kind.RETRIEVAL})
+#: Kinds that are booked under an agent.
+_LEAVES = frozenset({Kind.LLM, Kind.EMBEDDING, Kind.TOOL, Kind.RETRIEVAL})
+#: Ollama draws its response ids from a thousand numbers: in a long run two calls often share one.
+_NOT_UNIQUE = re.compile(r"chatcmpl-\d{1,3}")
 
 
 @dataclass(slots=True)
 class Node:
-    """A span as the tree sees it. ``usage_fields``: how many of its token counts are known."""
+    """A span as the tree sees it. ``usage_fields``: how many of its token counts are known and not zero."""
 
     span_id: bytes
     parent_span_id: bytes
@@ -40,92 +45,186 @@ class Booking:
     merged_into: bytes | None
 
 
-def resolve(nodes: Iterable[Node]) -> dict[bytes, Booking]:
-    """Book every span of one run. Missing parents, cycles and forests are tolerated.
+@dataclass(slots=True)
+class _Calls:
+    """What is left to count at and below a model call, while the tree is folded from its leaves up.
 
-    The agent is the span's own or that of the nearest agent above it. Of model calls with the
-    same response id one counts: the instrumentation's, unless another knows more of its tokens.
-    Of model calls nested in one another the innermost that knows its tokens counts.
+    ``known`` model calls tell their tokens, ``first`` is the earliest of them. ``silent`` ones do not, and
+    nothing below them does.
+    """
+
+    known: int = 0
+    first: Node | None = None
+    silent: list[Node] = field(default_factory=list)
+
+
+def resolve(nodes: Iterable[Node]) -> dict[bytes, Booking]:
+    """Book every span of one run, given each span once. Missing parents, cycles and forests are tolerated.
+
+    The agent is the span's own or that of the nearest span above it that names one. Of model calls nested in
+    one another the innermost that knows its tokens counts; of model calls with the same response id one does:
+    the one that knows more of its tokens, else the instrumentation's rather than the SDK's own, else the outer
+    one. All others are merged into one that counts.
     """
     by_id = {node.span_id: node for node in nodes}
+    parents = _parents(by_id)
     agents: dict[bytes, str | None] = {}
-    callers: dict[bytes, bytes | None] = {}
-    for span_id in by_id:
-        _inherit(span_id, by_id, agents, callers)
-    merged = _merge_same_response(by_id)
-    _merge_nested(by_id, callers, merged)
+    callers: dict[bytes, Node | None] = {}
+    for node in by_id.values():
+        _inherit(node, parents, agents, callers)
+    models = [node for node in by_id.values() if node.kind in COSTED_KINDS]
+    merged: dict[bytes, Node] = {}
+    _merge_nested(models, callers, merged)
+    _merge_same_response(models, merged)
     return {span_id: Booking(agents[span_id], _final(span_id, merged)) for span_id in by_id}
 
 
+def needs_tree(spans: Iterable[Span]) -> bool:
+    """Whether spans of one run cannot be booked by what each says of itself.
+
+    So it is when a step names no agent, when a model call is the parent of another span, when more than one
+    scope makes model calls, and when two model calls share a response id.
+    """
+    parents, calls, scopes, responses = set(), set(), set(), set()
+    for span in spans:
+        parents.add(span.parent_span_id)
+        if span.kind not in _LEAVES:
+            continue
+        if span.agent_name is None:
+            return True
+        if span.kind in COSTED_KINDS:
+            calls.add(span.span_id)
+            scopes.add(span.scope)
+            if span.response_id is not None:
+                if span.response_id in responses:
+                    return True
+                responses.add(span.response_id)
+    return len(scopes) > 1 or not parents.isdisjoint(calls)
+
+
+def _parents(by_id: dict[bytes, Node]) -> dict[bytes, Node | None]:
+    """Each span's parent in the run. A cycle is cut above its earliest span, whoever asks first."""
+    parents = {span_id: by_id.get(node.parent_span_id) for span_id, node in by_id.items()}
+    done: set[bytes] = set()
+    for start in by_id.values():
+        path: dict[bytes, Node] = {}
+        node: Node | None = start
+        while node is not None and node.span_id not in done and node.span_id not in path:
+            path[node.span_id] = node
+            node = parents[node.span_id]
+        if node is not None and node.span_id in path:
+            members = list(path.values())
+            cycle = members[list(path).index(node.span_id) :]
+            parents[min(cycle, key=_age).span_id] = None
+        done.update(path)
+    return parents
+
+
+def _age(node: Node) -> tuple[int, bytes]:
+    return (node.start_ns, node.span_id)
+
+
 def _inherit(
-    span_id: bytes, by_id: dict[bytes, Node], agents: dict[bytes, str | None], callers: dict[bytes, bytes | None]
+    node: Node,
+    parents: dict[bytes, Node | None],
+    agents: dict[bytes, str | None],
+    callers: dict[bytes, Node | None],
 ) -> None:
-    """Fill in the agent of a span and the nearest model call above it, and of all on the way up."""
+    """Fill in the agent of a span and the model call that it is part of, and of all on the way up."""
     path: list[Node] = []
-    on_path: set[bytes] = set()
-    node: Node | None = by_id[span_id]
-    while node is not None and node.span_id not in agents and node.span_id not in on_path:
-        path.append(node)
-        on_path.add(node.span_id)
-        node = by_id.get(node.parent_span_id) if node.parent_span_id else None
-    if node is not None and node.span_id in on_path:
-        node = None  # a cycle: its spans have nobody above them
+    above: Node | None = node
+    while above is not None and above.span_id not in agents:
+        path.append(above)
+        above = parents[above.span_id]
     while path:
         child = path.pop()
-        agents[child.span_id] = child.own_agent or (agents[node.span_id] if node is not None else None)
-        if node is None or node.kind in _BOUNDARIES:
+        agents[child.span_id] = child.own_agent or (agents[above.span_id] if above is not None else None)
+        if above is None or above.kind in _BOUNDARIES:
             callers[child.span_id] = None
         else:
-            callers[child.span_id] = node.span_id if node.kind in COSTED_KINDS else callers[node.span_id]
-        node = child
+            callers[child.span_id] = above if above.kind in COSTED_KINDS else callers[above.span_id]
+        above = child
 
 
-def _merge_same_response(by_id: dict[bytes, Node]) -> dict[bytes, bytes]:
-    groups: dict[str, list[Node]] = {}
-    for node in by_id.values():
-        if node.kind in COSTED_KINDS and node.response_id:
-            groups.setdefault(node.response_id, []).append(node)
-    merged: dict[bytes, bytes] = {}
+def _merge_nested(models: list[Node], callers: dict[bytes, Node | None], merged: dict[bytes, Node]) -> None:
+    """Fold model calls into those of the same kind below them, innermost first."""
+    left: dict[bytes, _Calls] = {node.span_id: _Calls() for node in models}
+    waiting = dict.fromkeys(left, 0)
+    outers: dict[bytes, Node] = {}
+    for node in models:
+        outer = callers[node.span_id]
+        if outer is not None and outer.kind is node.kind:
+            outers[node.span_id] = outer
+            waiting[outer.span_id] += 1
+    ready = [node for node in models if not waiting[node.span_id]]
+    while ready:
+        node = ready.pop()
+        calls = left[node.span_id]
+        _fold(node, calls, merged)
+        outer = outers.get(node.span_id)
+        if outer is not None:
+            above = left[outer.span_id]
+            above.known += calls.known
+            above.silent += calls.silent
+            if calls.first is not None:
+                above.first = calls.first if above.first is None else min(above.first, calls.first, key=_age)
+            waiting[outer.span_id] -= 1
+            if not waiting[outer.span_id]:
+                ready.append(outer)
+
+
+def _fold(node: Node, calls: _Calls, merged: dict[bytes, Node]) -> None:
+    """Decide between a model call and what is left to count below it."""
+    first = calls.first
+    if first is None:
+        # Nobody below tells its tokens: they are tries or layers of this one call.
+        merged.update((silent.span_id, node) for silent in calls.silent)
+        calls.silent = []
+        if node.usage_fields:
+            calls.known, calls.first = 1, node
+        else:
+            calls.silent = [node]
+        return
+    # Silent calls beside one that tells are tries that failed: calls of their own.
+    calls.silent = []
+    if calls.known == 1 and _response(node) is not None and _response(node) == _response(first):
+        calls.first = kept = min(node, first, key=_preference)
+        lost = first if kept is node else node
+        merged[lost.span_id] = kept
+    else:
+        merged[node.span_id] = first
+
+
+def _merge_same_response(models: list[Node], merged: dict[bytes, Node]) -> None:
+    groups: dict[tuple[Kind, str], list[Node]] = {}
+    for node in models:
+        response = _response(node)
+        if response is not None and node.span_id not in merged:
+            groups.setdefault((node.kind, response), []).append(node)
     for group in groups.values():
         if len(group) > 1:
             kept = min(group, key=_preference)
-            merged |= {node.span_id: kept.span_id for node in group if node is not kept}
-    return merged
+            merged.update((node.span_id, kept) for node in group if node is not kept)
+
+
+def _response(node: Node) -> str | None:
+    response = node.response_id
+    return None if not response or _NOT_UNIQUE.fullmatch(response) else response
 
 
 def _preference(node: Node) -> tuple[int, bool, int, int, bytes]:
-    # More known tokens first, then the instrumentation's own span, then the outer one.
     return (-node.usage_fields, node.scope in NATIVE_SCOPES, node.start_ns, -node.end_ns, node.span_id)
 
 
-def _merge_nested(by_id: dict[bytes, Node], callers: dict[bytes, bytes | None], merged: dict[bytes, bytes]) -> None:
-    inner: dict[bytes, list[bytes]] = {}
-    for span_id, node in by_id.items():
-        caller = callers[span_id]
-        if node.kind in COSTED_KINDS and caller is not None and span_id not in merged:
-            inner.setdefault(caller, []).append(span_id)
-    for outer, calls in inner.items():
-        if outer in merged:
-            continue
-        same = [c for c in calls if _same_response(by_id[outer], by_id[c])]
-        known = [c for c in calls if by_id[c].usage_fields]
-        if same or known or not by_id[outer].usage_fields:
-            merged[outer] = min(known or calls)
-        else:
-            merged |= dict.fromkeys(calls, outer)
-
-
-def _same_response(one: Node, other: Node) -> bool:
-    return one.response_id is not None and one.response_id == other.response_id
-
-
-def _final(span_id: bytes, merged: dict[bytes, bytes]) -> bytes | None:
-    """The span that counts for another, through chains; a chain that bites its tail ends there."""
-    if span_id not in merged:
+def _final(span_id: bytes, merged: dict[bytes, Node]) -> bytes | None:
+    """The span that counts for another, through chains."""
+    target = merged.get(span_id)
+    if target is None:
         return None
-    seen = {span_id}
-    target = merged[span_id]
-    while target in merged and target not in seen:
-        seen.add(target)
-        target = merged[target]
-    return target
+    chain = [span_id]
+    while (further := merged.get(target.span_id)) is not None:
+        chain.append(target.span_id)
+        target = further
+    for passed in chain:
+        merged[passed] = target
+    return target.span_id

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import NamedTuple
 
 AttributeValue = str | int | float | bool | bytes | list["AttributeValue"] | dict[str, "AttributeValue"] | None
 Attributes = dict[str, AttributeValue]
@@ -105,7 +106,8 @@ class Span:
     ``runtree``. ``content`` holds what may be redacted or dropped: ``input``, ``output``,
     ``system``, ``arguments``, ``result``, ``requested_tools``, ``error_message``,
     ``attributes``. Values of ``attribution`` are ``dimension -> (value, rank)``
-    with the dimensions of ``ATTRIBUTION``.
+    with the dimensions of ``ATTRIBUTION``. ``reported_cost_is_estimate`` says that the client worked
+    the reported cost out of a price list itself.
     """
 
     trace_id: bytes
@@ -129,6 +131,7 @@ class Span:
     tool_call_id: str | None = None
     usage: TokenUsage = field(default_factory=TokenUsage)
     reported_cost_nano: int | None = None
+    reported_cost_is_estimate: bool = False
     finish_reason: str | None = None
     streaming: bool | None = None
     attribution: dict[str, tuple[str, int]] = field(default_factory=dict)
@@ -141,8 +144,7 @@ ATTRIBUTION = ("user", "session", "feature", "release", "environment")
 DEFAULT_ENVIRONMENT = "production"
 
 
-@dataclass(slots=True, frozen=True)
-class Cost:
+class Cost(NamedTuple):
     """What one model call costs.
 
     ``nano`` is ``None`` when the model has no known price: unpriced, never zero.

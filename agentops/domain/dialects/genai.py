@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from agentops.domain.dialects.table import Dialect
+from agentops.domain.dialects.table import Dialect, Tables
 from agentops.domain.dialects.values import parse_json
-from agentops.domain.spans import Attributes, Kind, RawSpan
+from agentops.domain.spans import Attributes, AttributeValue, Kind, RawSpan
 
 KINDS = {
     "chat": Kind.LLM,
@@ -26,21 +26,19 @@ MERGED_TOOLS = "(merged tools)"
 
 
 def kind(raw: RawSpan) -> Kind | None:
-    """By operation name; else a span that names a model and its tokens is a model call."""
+    """By operation name."""
+    operation = raw.attributes.get("gen_ai.operation.name")
+    found = KINDS.get(operation) if type(operation) is str else None
+    if found is Kind.TOOL and raw.attributes.get("gen_ai.tool.name") == MERGED_TOOLS:
+        return Kind.OTHER
+    return found
+
+
+def kind_by_model(raw: RawSpan) -> Kind | None:
+    """A span that names a model and what came of it is a model call, whatever its operation is called."""
     attributes = raw.attributes
-    operation = attributes.get("gen_ai.operation.name")
-    if operation is not None:
-        found = KINDS.get(operation) if isinstance(operation, str) else None
-        if found is Kind.TOOL and attributes.get("gen_ai.tool.name") == MERGED_TOOLS:
-            return Kind.OTHER
-        return found if found is not None else Kind.OTHER
-    if "gen_ai.request.model" in attributes and (
-        "gen_ai.response.model" in attributes
-        or "gen_ai.usage.input_tokens" in attributes
-        or "gen_ai.usage.prompt_tokens" in attributes
-    ):
-        return Kind.LLM
-    return None
+    signs = ("gen_ai.response.model", *FIELDS["input"], *FIELDS["output"])
+    return Kind.LLM if any(sign in attributes for sign in signs) else None
 
 
 def requested_tools(raw: RawSpan, attributes: Attributes) -> list[dict[str, object]]:
@@ -52,10 +50,10 @@ def requested_tools(raw: RawSpan, attributes: Attributes) -> list[dict[str, obje
         messages = parse_json(messages)
     if isinstance(messages, list):
         return [
-            {"tool": part.get("name"), "arguments": parse_json(part.get("arguments"))}
+            {"tool": part.get("name"), "arguments": part.get("arguments")}
             for message in messages
-            if isinstance(message, dict)
-            for part in message.get("parts") or ()
+            if isinstance(message, dict) and isinstance(parts := message.get("parts"), list)
+            for part in parts
             if isinstance(part, dict) and part.get("type") == "tool_call"
         ]
     return [call for event in raw.events if event.name == "gen_ai.choice" for call in _choice(event.attributes)]
@@ -63,16 +61,28 @@ def requested_tools(raw: RawSpan, attributes: Attributes) -> list[dict[str, obje
 
 def _choice(attributes: Attributes) -> list[dict[str, object]]:
     message = parse_json(attributes.get("message"))
-    calls = parse_json(attributes.get("tool_calls")) or (message.get("tool_calls") if isinstance(message, dict) else None)
-    found = []
+    calls = parse_json(attributes.get("tool_calls"))
+    if not calls and isinstance(message, dict):
+        calls = message.get("tool_calls")
+    found: list[dict[str, object]] = []
     for call in calls if isinstance(calls, list) else ():
         function = call.get("function") if isinstance(call, dict) else None
         if isinstance(function, dict):
-            found.append({"tool": function.get("name"), "arguments": parse_json(function.get("arguments"))})
+            found.append({"tool": function.get("name"), "arguments": function.get("arguments")})
     return found
 
 
-FIELDS = {
+def finish(raw: RawSpan, found_kind: Kind, fields: dict[str, AttributeValue]) -> None:
+    """Where a name has no attribute it stands in the span's name, after the operation."""
+    if found_kind is Kind.AGENT and "agent_name" not in fields:
+        operation, _, name = raw.name.partition(" ")
+        if operation == "invoke_agent":
+            fields["agent_name"] = name
+    elif found_kind is Kind.TOOL and "tool_name" not in fields:
+        fields["tool_name"] = raw.name.removeprefix("execute_tool ")
+
+
+FIELDS: Tables = {
     "operation_name": ("gen_ai.operation.name",),
     "agent_name": ("gen_ai.agent.name",),
     "provider": ("gen_ai.provider.name", "gen_ai.system"),
@@ -100,6 +110,9 @@ FIELDS = {
         "gen_ai.usage.details.reasoning_tokens",
     ),
     "cost": ("gen_ai.usage.cost.amount", "gen_ai.usage.cost", "gen_ai.cost.total_cost", "llm.cost.total"),
+    "cost_currency": ("gen_ai.usage.cost.currency",),
+    "cost_source": ("gen_ai.usage.cost.source",),
+    "estimated_cost": ("operation.cost",),
     "finish_reason": ("gen_ai.agent.finish_reason", "gen_ai.response.finish_reasons"),
     "streaming": ("gen_ai.request.stream",),
     "prompt": ("gen_ai.input.messages",),
@@ -107,29 +120,45 @@ FIELDS = {
     "system": ("gen_ai.system_instructions",),
     "arguments": ("gen_ai.tool.call.arguments",),
     "result": ("gen_ai.tool.call.result",),
+    "tags": ("tag.tags", "tags"),
 }
-
-EXPLICIT = {
+EXPLICIT: Tables = {
     "session": ("gen_ai.conversation.id", "session.id"),
     "user": ("user.id", "enduser.id", "user.hash", "enduser.pseudo.id"),
     "feature": ("agentops.feature", "app.feature", "feature"),
     "environment": ("deployment.environment.name", "deployment.environment"),
     "release": ("service.version",),
 }
-FALLBACK = {"feature": ("gen_ai.workflow.name", "tags", "tag.tags")}
-
-
-def parse_arguments(_: RawSpan, value: object) -> object:
-    """Arguments are JSON in a string, or a structured value already."""
-    return parse_json(value)
-
+FALLBACK: Tables = {"feature": ("gen_ai.workflow.name", "tag.tags", "tags")}
 
 GENAI = Dialect(
     name="genai",
+    mark="gen_ai.operation.name",
     kind=kind,
     fields=FIELDS,
     explicit=EXPLICIT,
     fallback=FALLBACK,
     requested_tools=requested_tools,
-    arguments=parse_arguments,
+    finish=finish,
+)
+GENAI_WITHOUT_OPERATION = Dialect(
+    name="genai without operation",
+    mark="gen_ai.request.model",
+    kind=kind_by_model,
+    fields=FIELDS,
+    explicit=EXPLICIT,
+    fallback=FALLBACK,
+    requested_tools=requested_tools,
+)
+#: The OpenAI Agents SDK calls every trace "Agent workflow" unless told otherwise: its workflow is the run's name and
+#: says nothing of a feature.
+OPENAI_AGENTS = Dialect(
+    name="genai of the OpenAI Agents SDK",
+    scopes=frozenset({"opentelemetry.instrumentation.genai.openai_agents"}),
+    kind=kind,
+    fields=FIELDS,
+    explicit=EXPLICIT,
+    fallback={"feature": ("tag.tags", "tags")},
+    requested_tools=requested_tools,
+    finish=finish,
 )

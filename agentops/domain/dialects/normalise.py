@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
 from agentops.domain.dialects import values
-from agentops.domain.dialects.genai import GENAI
+from agentops.domain.dialects.genai import GENAI, GENAI_WITHOUT_OPERATION, OPENAI_AGENTS
 from agentops.domain.dialects.openinference import OPENINFERENCE
 from agentops.domain.dialects.pydantic_ai import PYDANTIC_AI
 from agentops.domain.dialects.table import EXPLICIT, FALLBACK, Dialect
@@ -13,15 +16,17 @@ from agentops.domain.spans import (
     RANK_EXPLICIT,
     RANK_FALLBACK,
     Attributes,
+    AttributeValue,
+    Event,
     Kind,
     RawSpan,
     Resource,
     Span,
-    TokenUsage,
 )
 
 #: In the order in which they are asked; the first that knows the span's kind reads it.
-DIALECTS: tuple[Dialect, ...] = (OPENINFERENCE, PYDANTIC_AI, GENAI)
+DIALECTS: tuple[Dialect, ...] = (OPENINFERENCE, PYDANTIC_AI, OPENAI_AGENTS, GENAI, GENAI_WITHOUT_OPERATION)
+_ASKED = tuple((dialect.mark, dialect.scopes, dialect) for dialect in DIALECTS)
 
 STATUS_ERROR = 2
 MAX_ATTRIBUTES = 64
@@ -29,6 +34,7 @@ MAX_ATTRIBUTE_CHARS = 1_024
 #: Longest value that is looked into as JSON to find names in it.
 MAX_EXPANDED_CHARS = 262_144
 MAX_REQUESTED_TOOLS = 128
+MAX_TAGS = 32
 
 _TEXTS = (("prompt", "input"), ("completion", "output"), ("system", "system"))
 _USAGE = ("input", "output", "cache_read", "cache_creation", "reasoning")
@@ -37,6 +43,16 @@ _FRAMEWORKS = frozenset(
     {"strands-agents", "autogen", "langchain", "langgraph", "microsoft.agent_framework", "semantic-kernel"}
 )
 _PROVIDERS = {"gcp.gemini": "google", "gcp.vertex_ai": "google", "gcp.gen_ai": "google", "vertex_ai": "google"}
+#: Scopes that work a cost out of a price list of their own, and say zero for a model that it lacks.
+_ESTIMATING_SCOPES = "openlit"
+#: An error's type at the beginning of a status message.
+_NAMED_ERROR = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception|Exceeded|Timeout|Interrupt)\b")
+#: What the conventions call an error of no known type.
+_OTHER_ERROR = "_OTHER"
+
+Fields = dict[str, AttributeValue]
+#: A dimension's best value: (its place in the order of precedence, text).
+Dimensions = dict[str, tuple[int, str]]
 
 
 def normalise(raw: RawSpan, service: str, *, keep_content: bool = True, max_text: int = 65_536) -> Span:
@@ -46,86 +62,99 @@ def normalise(raw: RawSpan, service: str, *, keep_content: bool = True, max_text
     ``Span.warnings`` says so. Text is cut at ``max_text`` characters, or left out altogether
     without ``keep_content``.
     """
-    kind, dialect = Kind.OTHER, GENAI
-    for candidate in DIALECTS:
-        found = candidate.kind(raw)
-        if found is not None:
-            kind, dialect = found, candidate
-            break
-    attributes = _expanded(raw.attributes, dialect)
-    fields, dimensions, rest = _read(attributes, dialect)
+    kind, dialect = _recognise(raw)
+    fields, dimensions, rest = _read(raw.attributes, dialect)
     span = Span(
-        trace_id=raw.trace_id,
-        span_id=raw.span_id,
-        parent_span_id=raw.parent_span_id if raw.parent_span_id != raw.span_id else b"",
-        service=service,
-        kind=kind,
-        name=values.short(raw.name) or "",
-        scope=values.short(raw.scope) or "",
-        start_ns=raw.start_ns,
-        end_ns=max(raw.start_ns, raw.end_ns),
-        is_error=raw.status_code == STATUS_ERROR,
+        raw.trace_id,
+        raw.span_id,
+        raw.parent_span_id if raw.parent_span_id != raw.span_id else b"",
+        service,
+        kind,
+        values.name(raw.name) or "",
+        values.name(raw.scope) or "",
+        raw.start_ns,
+        raw.end_ns,
     )
     if raw.end_ns < raw.start_ns:
+        span.end_ns = raw.start_ns
         span.warnings.append("a span ended before it started: its duration counts as zero")
     _attribute(span, dimensions, raw.resource)
-    _error(span, raw, keep_content=keep_content, max_text=max_text)
-    if kind is not Kind.OTHER:
-        if dialect.finish is not None:
-            dialect.finish(raw, kind, attributes, fields)
-        _understand(span, fields, attributes)
-        if keep_content:
-            _keep_content(span, raw, attributes, fields, rest, dialect, max_text)
+    if raw.status_code == STATUS_ERROR or "error.type" in raw.attributes:
+        _fail(span, raw, max_text if keep_content else 0)
+    if keep_content and "tags" in fields:
+        _tag(span, fields["tags"])
+    if kind is Kind.OTHER:
+        return span
+    if dialect.finish is not None:
+        dialect.finish(raw, kind, fields)
+    _understand(span, fields)
+    if keep_content:
+        _keep_content(span, fields, max_text, raw=raw, dialect=dialect)
+        if rest:
+            _keep_rest(span, rest, raw.attributes, dialect.noise)
     return span
 
 
-#: A dimension's best value: (its place in the order of precedence, text).
-Dimensions = dict[str, tuple[int, str]]
+def _recognise(raw: RawSpan) -> tuple[Kind, Dialect]:
+    attributes, scope = raw.attributes, raw.scope
+    for mark, scopes, dialect in _ASKED:
+        if (mark and mark in attributes) or scope in scopes:
+            kind = dialect.kind(raw)
+            if kind is not None:
+                return kind, dialect
+    return Kind.OTHER, GENAI
 
 
-def _read(
-    attributes: Attributes, dialect: Dialect
-) -> tuple[dict[str, object], Dimensions, list[tuple[str, object]]]:
-    """One pass: the best value of each field and dimension, and the attributes that serve none."""
-    readers = dialect.readers
-    fields: dict[str, object] = {}
-    places: dict[str, int] = {}
+def _read(attributes: Attributes, dialect: Dialect) -> tuple[Fields, Dimensions, list[str]]:
+    """One pass: the best value of each field and dimension, and which attributes serve none."""
+    fields: Fields = {}
     dimensions: Dimensions = {}
-    rest: list[tuple[str, object]] = []
+    places: dict[str, int] = {}
+    rest: list[str] = []
+    _collect(attributes, dialect.readers, (fields, dimensions, places), rest)
+    for source, prefix in dialect.expand:
+        if source in attributes and (members := _members(attributes[source], prefix)):
+            _collect(members, dialect.readers, (fields, dimensions, places), [])
+    return fields, dimensions, rest
+
+
+def _collect(
+    attributes: Attributes,
+    readers: dict[str, tuple[tuple[str, int], ...]],
+    found: tuple[Fields, Dimensions, dict[str, int]],
+    rest: list[str],
+) -> None:
+    fields, dimensions, places = found
+    find, name = readers.get, values.name
     for key, value in attributes.items():
-        reader = readers.get(key)
+        reader = find(key)
         if reader is None:
-            rest.append((key, value))
+            rest.append(key)
         elif value is not None and value != "":
             for field, place in reader:
                 if place < EXPLICIT:
                     if field not in places or place < places[field]:
                         places[field] = place
                         fields[field] = value
-                elif field not in dimensions or place < dimensions[field][0]:
-                    # What was scrubbed or is blank must not hide a value that comes after it.
-                    if (text := values.name(value)) is not None:
-                        dimensions[field] = (place, text)
-    return fields, dimensions, rest
+                elif (field not in dimensions or place < dimensions[field][0]) and (text := name(value)) is not None:
+                    # What was scrubbed or is blank does not hide a value that comes after it.
+                    dimensions[field] = (place, text)
 
 
-def _expanded(attributes: Attributes, dialect: Dialect) -> Attributes:
-    for source, prefix in dialect.expand:
-        value = attributes.get(source)
-        if isinstance(value, str) and value.startswith("{") and len(value) <= MAX_EXPANDED_CHARS:
-            value = values.parse_json(value)  # type: ignore[assignment]
-        if isinstance(value, dict):
-            attributes = {**attributes, **{f"{prefix}{member}": inner for member, inner in value.items()}}
-    return attributes
+def _members(value: AttributeValue, prefix: str) -> Attributes:
+    """The members of a JSON object as attributes of their own."""
+    if isinstance(value, str) and value.startswith("{") and len(value) <= MAX_EXPANDED_CHARS:
+        value = values.parse_json(value)
+    return {f"{prefix}{member}": inner for member, inner in value.items()} if isinstance(value, dict) else {}
 
 
 def _attribute(span: Span, own: Dimensions, resource: Resource) -> None:
-    found = span.attribution
     shared = resource.derived.get("attribution")
     if shared is None:
         of_resource = _read(resource.attributes, GENAI)[1]
         shared = {d: (text, _rank(place)) for d, (place, text) in of_resource.items() if d in ATTRIBUTION}
         resource.derived["attribution"] = shared
+    found = span.attribution
     found.update(shared)
     for dimension, (place, text) in own.items():
         rank = _rank(place)
@@ -137,96 +166,125 @@ def _rank(place: int) -> int:
     return RANK_EXPLICIT if place < FALLBACK else RANK_FALLBACK
 
 
-def _understand(span: Span, fields: dict[str, object], attributes: Attributes) -> None:
-    get = fields.get
-    span.operation_name = values.name(get("operation_name"))
-    span.agent_name = values.name(get("agent_name"))
-    span.request_model = values.name(get("request_model"))
-    if span.kind is Kind.TOOL:
-        span.tool_name = values.name(get("tool_name")) or span.name
-        span.tool_call_id = values.name(get("tool_call_id"))
-    elif span.kind in COSTED_KINDS:
-        span.response_model = values.name(get("response_model"))
-        span.response_id = values.name(get("response_id"))
-        span.provider = _provider(values.name(get("provider")))
-        span.finish_reason = values.name(get("finish_reason"))
-        span.streaming = True if get("streaming") is True else None
-        _count(span, fields, attributes)
-
-
-def _provider(named: str | None) -> str | None:
-    if named is None:
-        return None
-    lower = named.lower()
-    return None if lower in _FRAMEWORKS else _PROVIDERS.get(lower, lower)
-
-
-def _count(span: Span, fields: dict[str, object], attributes: Attributes) -> None:
-    usage: TokenUsage = span.usage
-    for field in _USAGE:
-        if (value := fields.get(field)) is not None:
-            try:
-                setattr(usage, field, values.tokens(value))
-            except ValueError as error:
-                span.warnings.append(f"the {field} tokens of a span {error}: they count as unknown")
-    cached = (usage.cache_read or 0) + (usage.cache_creation or 0)
-    if usage.input is not None and cached > usage.input:
-        usage.input += cached  # raw numbers, as Anthropic's API gives them: the caches are apart
-    if (value := fields.get("cost")) is None:
-        return
-    currency = attributes.get("gen_ai.usage.cost.currency")
-    if isinstance(currency, str) and currency.upper() != "USD":
-        span.warnings.append("a cost was reported in another currency than USD and is not taken")
-        return
-    try:
-        span.reported_cost_nano = values.nano_dollars(value)
-    except ValueError as error:
-        span.warnings.append(f"the reported cost of a span {error}: it counts as unknown")
-
-
-def _error(span: Span, raw: RawSpan, *, keep_content: bool, max_text: int) -> None:
-    named = raw.attributes.get("error.type")
-    message: object = raw.status_message
-    if not span.is_error and named is None:
+def _fail(span: Span, raw: RawSpan, max_text: int) -> None:
+    named = values.name(raw.attributes.get("error.type"))
+    if raw.status_code != STATUS_ERROR and named is None:
         return
     span.is_error = True
-    for event in raw.events:
+    exception = _exception(raw.events)
+    message = values.name(raw.status_message)
+    if named is None or named == _OTHER_ERROR:
+        named = values.name(exception.get("exception.type")) or named
+        if named is None and message is not None and (match := _NAMED_ERROR.match(message)):
+            named = match[0]
+    span.error_type = named
+    said = raw.status_message or exception.get("exception.message")
+    if max_text and said:
+        span.content["error_message"] = values.text(said, max_text)
+
+
+def _exception(events: Iterable[Event]) -> Attributes:
+    """The last exception that was recorded."""
+    found: Attributes = {}
+    for event in events:
         if event.name == "exception":
-            named = named or event.attributes.get("exception.type")
-            message = message or event.attributes.get("exception.message")
-    span.error_type = values.name(named)
-    if keep_content and message:
-        span.content["error_message"] = values.text(message, max_text)
+            found = event.attributes
+    return found
 
 
-def _keep_content(
-    span: Span,
-    raw: RawSpan,
-    attributes: Attributes,
-    fields: dict[str, object],
-    rest: list[tuple[str, object]],
-    dialect: Dialect,
-    limit: int,
-) -> None:
+def _tag(span: Span, value: AttributeValue) -> None:
+    tags = value.split(",") if isinstance(value, str) else value
+    named = [name for tag in (tags if isinstance(tags, list) else ()) if (name := values.name(tag)) is not None]
+    if named:
+        span.content["tags"] = named[:MAX_TAGS]
+
+
+def _understand(span: Span, fields: Fields) -> None:
+    get, name, kind = fields.get, values.name, span.kind
+    span.operation_name = name(get("operation_name"))
+    span.agent_name = name(get("agent_name"))
+    span.request_model = name(get("request_model"))
+    if kind is Kind.TOOL:
+        span.tool_name = name(get("tool_name"))
+        span.tool_call_id = name(get("tool_call_id"))
+        return
+    span.finish_reason = name(get("finish_reason"))
+    if kind not in COSTED_KINDS:
+        return
+    span.response_model = name(get("response_model"))
+    span.response_id = name(get("response_id"))
+    provider = name(get("provider"))
+    if provider is not None:
+        lower = provider.lower()
+        span.provider = None if lower in _FRAMEWORKS else _PROVIDERS.get(lower, lower)
+    streaming = get("streaming")
+    span.streaming = streaming if isinstance(streaming, bool) else None
+    _count(span, fields)
+    if "cost" in fields or "estimated_cost" in fields:
+        _reported(span, fields)
+
+
+def _count(span: Span, fields: Fields) -> None:
+    usage, tokens = span.usage, values.tokens
+    for field in _USAGE:
+        value = fields.get(field)
+        if value is not None:
+            count = tokens(value)
+            if count is None:
+                span.warnings.append(f"the {field} tokens of a span are not a count of tokens: they count as unknown")
+            else:
+                setattr(usage, field, count)
+    cached = (usage.cache_read or 0) + (usage.cache_creation or 0)
+    if cached and usage.input is not None and cached > usage.input:
+        usage.input += cached  # raw numbers, as Anthropic's API gives them: the caches are apart
+
+
+def _reported(span: Span, fields: Fields) -> None:
+    """A cost that the client reports. Zero means that it does not know, unless the provider says it."""
+    value, source = fields.get("cost"), fields.get("cost_source")
+    currency = values.name(fields.get("cost_currency"))
+    estimate = source == "local" or span.scope.startswith(_ESTIMATING_SCOPES)
+    if value is None:
+        value, estimate = fields.get("estimated_cost"), True
+    elif currency is not None and currency.upper() != "USD":
+        span.warnings.append("a cost was reported in another currency than USD and is not taken")
+        return
+    nano = values.nano_dollars(value)
+    if nano is None:
+        span.warnings.append("the reported cost of a span is not an amount of money: it counts as unknown")
+    elif nano or source == "provider":
+        span.reported_cost_nano, span.reported_cost_is_estimate = nano, estimate
+
+
+def _keep_content(span: Span, fields: Fields, limit: int, *, raw: RawSpan, dialect: Dialect) -> None:
     content = span.content
     if span.kind is Kind.TOOL:
         if (value := fields.get("arguments")) is not None:
-            arguments = dialect.arguments(raw, value)
-            content["arguments"] = values.text(arguments, limit) if isinstance(arguments, str) else arguments
+            content["arguments"] = values.json_value(dialect.arguments(raw, value), limit)
         if (value := fields.get("result")) is not None:
             content["result"] = values.text(value, limit)
-    else:
-        for field, key in _TEXTS:
-            if (value := fields.get(field)) is not None:
-                content[key] = values.text(value, limit)
-    if span.kind in COSTED_KINDS and (requested := dialect.requested_tools(raw, attributes)):
-        content["requested_tools"] = requested[:MAX_REQUESTED_TOOLS]
-    kept = {
-        values.clean(key[: values.MAX_NAME_CHARS]): (
-            value if isinstance(value, (int, float)) else values.text(value, MAX_ATTRIBUTE_CHARS)
-        )
-        for key, value in rest[:MAX_ATTRIBUTES]
-        if value is not None
-    }
+        return
+    for field, key in _TEXTS:
+        if (value := fields.get(field)) is not None:
+            content[key] = values.text(value, limit)
+    if span.kind in COSTED_KINDS and (requested := dialect.requested_tools(raw, raw.attributes)):
+        content["requested_tools"] = [
+            {"tool": values.name(call["tool"]), "arguments": values.json_value(call["arguments"], limit)}  # type: ignore[arg-type]
+            for call in requested[:MAX_REQUESTED_TOOLS]
+        ]
+
+
+def _keep_rest(span: Span, rest: Iterable[str], attributes: Attributes, noise: tuple[str, ...]) -> None:
+    """Keep what no table reads, for people to look at."""
+    kept: dict[str, AttributeValue] = {}
+    for key in rest:
+        value = attributes[key]
+        if value is None or (noise and key.startswith(noise)):
+            continue
+        if not isinstance(value, (int, float)):
+            value = values.text(value, MAX_ATTRIBUTE_CHARS)
+        kept[values.key(key)] = value
+        if len(kept) >= MAX_ATTRIBUTES:
+            break
     if kept:
-        content["attributes"] = kept
+        span.content["attributes"] = kept

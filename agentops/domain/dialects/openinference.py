@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from agentops.domain.dialects import genai
-from agentops.domain.dialects.table import Dialect
+from agentops.domain.dialects.table import Dialect, before
 from agentops.domain.dialects.values import parse_json
-from agentops.domain.spans import Attributes, Kind, RawSpan
+from agentops.domain.spans import COSTED_KINDS, Attributes, AttributeValue, Kind, RawSpan
 
 KINDS = {
     "LLM": Kind.LLM,
@@ -17,16 +17,28 @@ KINDS = {
     "CHAIN": Kind.WORKFLOW,
     "RETRIEVER": Kind.RETRIEVAL,
     "RERANKER": Kind.RETRIEVAL,
+    "GUARDRAIL": Kind.WORKFLOW,
+    "EVALUATOR": Kind.WORKFLOW,
 }
 OPENAI_AGENTS = "openinference.instrumentation.openai_agents"
 AGNO = "openinference.instrumentation.agno"
+#: Scopes whose ``llm.model_name`` is the name that was asked for, whatever model answered.
+ASKED_NAME_SCOPES = frozenset(
+    {"openinference.instrumentation.smolagents", "openinference.instrumentation.llama_index", OPENAI_AGENTS}
+)
 #: Model spans that ask no model: CrewAI counts tokens, LlamaIndex prepares a request.
 NO_CALL = re.compile(r"^InputTokenCount|_prepare_chat_with_tools$")
 #: Names of graph nodes that say what a node does, not who it is.
 ANONYMOUS_NODES = frozenset({"model", "agent", "tools", "model_request", "__start__"})
 _AGENT_SUFFIXES = (".run", "._execute_core")
+#: What LangChain says of the graphs that its ``create_agent`` makes.
+CREATED_AGENT = "langchain_create_agent"
+#: What smolagents calls every tool.
+NO_TOOL_NAME = "SimpleTool"
+#: The id of an OpenAI or Anthropic answer, wherever in the output it stands.
+_RESPONSE_ID = re.compile(r'"id"\s*:\s*"((?:msg|resp|chatcmpl)[-_][^"]{1,200})"')
 _REQUESTED = re.compile(
-    r"^llm\.output_messages\.(\d+)\.message\.tool_calls\.(\d+)\.tool_call\.function\.(name|arguments)$"
+    r"llm\.output_messages\.(\d{1,6})\.message\.tool_calls\.(\d{1,6})\.tool_call\.function\.(name|arguments)"
 )
 _WRAPPER_KEYS = frozenset({"args", "kwargs", "sanitize_inputs_outputs"})
 
@@ -45,10 +57,10 @@ def kind(raw: RawSpan) -> Kind | None:
             return Kind.WORKFLOW
     elif found is Kind.WORKFLOW:
         metadata = attributes.get("metadata")
-        if isinstance(metadata, str) and "langchain_create_agent" in metadata:
-            parsed = parse_json(metadata)
-            if isinstance(parsed, dict) and parsed.get("lc_agent_name") == raw.name:
-                return Kind.AGENT
+        if isinstance(metadata, str) and CREATED_AGENT in metadata:
+            metadata = parse_json(metadata)
+        if isinstance(metadata, dict) and metadata.get("ls_integration") == CREATED_AGENT:
+            return Kind.AGENT if metadata.get("lc_agent_name") == raw.name else found
     elif found is Kind.LLM and NO_CALL.search(raw.name):
         return Kind.OTHER
     return found
@@ -58,12 +70,9 @@ def requested_tools(_: RawSpan, attributes: Attributes) -> list[dict[str, object
     """From the flattened output messages; else the function calls of a Responses API answer."""
     calls: dict[tuple[int, int], dict[str, object]] = {}
     for key, value in attributes.items():
-        if key.startswith("llm.output_messages.") and (match := _REQUESTED.match(key)):
+        if key.startswith("llm.output_messages.") and (match := _REQUESTED.fullmatch(key)):
             call = calls.setdefault((int(match[1]), int(match[2])), {"tool": None, "arguments": None})
-            if match[3] == "name":
-                call["tool"] = value
-            else:
-                call["arguments"] = parse_json(value)
+            call["tool" if match[3] == "name" else "arguments"] = value
     if calls:
         return [calls[position] for position in sorted(calls)]
     output = attributes.get("output.value")
@@ -72,81 +81,107 @@ def requested_tools(_: RawSpan, attributes: Attributes) -> list[dict[str, object
     parsed = parse_json(output)
     items = parsed.get("output") if isinstance(parsed, dict) else parsed
     return [
-        {"tool": item.get("name"), "arguments": parse_json(item.get("arguments"))}
+        {"tool": item.get("name"), "arguments": item.get("arguments")}
         for item in (items if isinstance(items, list) else ())
         if isinstance(item, dict) and item.get("type") == "function_call"
     ]
 
 
-def arguments(raw: RawSpan, value: object) -> object:
+def arguments(raw: RawSpan, value: AttributeValue) -> AttributeValue:
     """A JSON object, unwrapped from ``{"args", "kwargs"}``; or the bare value of a one-argument tool."""
     if raw.scope == AGNO and "tool.parameters" in raw.attributes:
-        return parse_json(raw.attributes["tool.parameters"])
+        return raw.attributes["tool.parameters"]
     parsed = parse_json(value)
     if isinstance(parsed, dict) and parsed and parsed.keys() <= _WRAPPER_KEYS:
-        return parsed.get("kwargs") or parsed.get("args") or {}
-    return parsed
+        positional, named = parsed.get("args"), parsed.get("kwargs")
+        return {"args": positional, "kwargs": named} if positional and named else named or positional or {}
+    return value
 
 
-def finish(raw: RawSpan, found_kind: Kind, attributes: Attributes, fields: dict[str, object]) -> None:
+def finish(raw: RawSpan, found_kind: Kind, fields: dict[str, AttributeValue]) -> None:
     """Names that stand in the span's name or its metadata, and the response id inside the output."""
     if found_kind is Kind.AGENT:
-        if not fields.get("agent_name"):
+        if "agent_name" not in fields:
             name = raw.name
             for suffix in _AGENT_SUFFIXES:
                 name = name.removesuffix(suffix)
             fields["agent_name"] = name
-    elif found_kind is Kind.TOOL:
-        fields.setdefault("tool_name", raw.name)
-        fields.pop("agent_name", None)
+        return
+    # What else names an agent here means the graph's node, which the tree knows better.
+    fields.pop("agent_name", None)
+    if found_kind is Kind.TOOL:
+        if "tool_name" not in fields and raw.name != NO_TOOL_NAME:
+            fields["tool_name"] = raw.name
     elif found_kind is Kind.LLM:
-        fields.pop("agent_name", None)
-        agent = attributes.get("metadata.lc_agent_name") or attributes.get("metadata.langgraph_node")
+        agent = fields.get("created_agent") or fields.get("graph_node")
         if isinstance(agent, str) and agent not in ANONYMOUS_NODES:
             fields["agent_name"] = agent
-        if "response_id" not in fields:
-            output = attributes.get("output.value")
-            if isinstance(output, str) and (match := _RESPONSE_ID.search(output)):
-                fields["response_id"] = match[1]
+        output = fields.get("completion")
+        if "response_id" not in fields and isinstance(output, str) and (match := _RESPONSE_ID.search(output)):
+            fields["response_id"] = match[1]
+    if found_kind in COSTED_KINDS:
+        _models(raw, fields)
+
+
+def _models(raw: RawSpan, fields: dict[str, AttributeValue]) -> None:
+    """``llm.model_name`` may be the model asked for or the one that answered."""
+    said, asked = fields.get("model_name"), fields.get("request_model")
+    if raw.scope == OPENAI_AGENTS and raw.name == "response":
+        # The parameters are those of the answer too: what was asked for is lost.
+        fields["request_model"], fields["response_model"] = None, said
+    elif raw.scope in ASKED_NAME_SCOPES:
+        fields["request_model"] = asked or said
     else:
-        fields.pop("agent_name", None)
+        fields["request_model"] = asked or said or fields.get("response_model")
+        if said != asked and "response_model" not in fields:
+            fields["response_model"] = said
 
-
-#: The id of an OpenAI or Anthropic answer, wherever in the output it stands.
-_RESPONSE_ID = re.compile(r'"id"\s*:\s*"((?:msg|resp|chatcmpl)[-_][^"]{1,200})"')
 
 OPENINFERENCE = Dialect(
     name="openinference",
+    mark="openinference.span.kind",
     kind=kind,
-    expand=(("metadata", "metadata."), ("llm.invocation_parameters", "invocation.")),
-    fields={
-        "agent_name": ("agent.name", "graph.node.name", "graph.node.id"),
-        "provider": ("llm.provider", "llm.system", "metadata.ls_provider"),
-        "request_model": ("llm.request.model_name", "invocation.model", "invocation.model_name", "llm.model_name"),
-        "response_model": ("llm.response.model_name", "llm.model_name", "embedding.model_name"),
-        "response_id": ("llm.response.id",),
-        "tool_name": ("tool.name",),
-        "tool_call_id": ("tool_call.id",),
-        "input": ("llm.token_count.prompt",),
-        "output": ("llm.token_count.completion",),
-        "cache_read": ("llm.token_count.prompt_details.cache_read",),
-        "cache_creation": ("llm.token_count.prompt_details.cache_write",),
-        "reasoning": ("llm.token_count.completion_details.reasoning",),
-        "cost": ("llm.cost.total",),
-        "finish_reason": ("llm.finish_reason",),
-        "streaming": ("invocation.stream",),
-        "prompt": ("input.value",),
-        "completion": ("output.value",),
-        "arguments": ("input.value",),
-        "result": ("output.value",),
-    },
+    expand=(
+        ("metadata", "metadata."),
+        ("llm.invocation_parameters", "invocation."),
+        ("embedding.invocation_parameters", "invocation."),
+    ),
+    fields=before(
+        {
+            "agent_name": ("agent.name", "graph.node.name", "graph.node.id"),
+            "created_agent": ("metadata.lc_agent_name",),
+            "graph_node": ("metadata.langgraph_node",),
+            "provider": ("llm.provider", "llm.system", "metadata.ls_provider"),
+            "model_name": ("llm.model_name",),
+            "request_model": ("llm.request.model_name", "invocation.model", "invocation.model_name"),
+            "response_model": ("llm.response.model_name", "embedding.model_name"),
+            "response_id": ("llm.response.id",),
+            "tool_name": ("tool.name",),
+            "tool_call_id": ("tool_call.id",),
+            "input": ("llm.token_count.prompt",),
+            "output": ("llm.token_count.completion",),
+            "cache_read": ("llm.token_count.prompt_details.cache_read",),
+            "cache_creation": ("llm.token_count.prompt_details.cache_write",),
+            "reasoning": ("llm.token_count.completion_details.reasoning",),
+            "cost": ("llm.cost.total",),
+            "finish_reason": ("llm.finish_reason",),
+            "streaming": ("invocation.stream",),
+            "prompt": ("input.value",),
+            "completion": ("output.value",),
+            "arguments": ("input.value",),
+            "result": ("output.value",),
+            "tags": ("tag.tags",),
+        },
+        genai.FIELDS,
+    ),
     explicit={
         **genai.EXPLICIT,
-        "session": ("session.id", "gen_ai.conversation.id", "metadata.session_id", "metadata.thread_id"),
+        "session": (*genai.EXPLICIT["session"], "metadata.session_id", "metadata.thread_id"),
         "user": (*genai.EXPLICIT["user"], "metadata.user_id"),
         "feature": (*genai.EXPLICIT["feature"], "metadata.feature"),
     },
-    fallback={"feature": ("tag.tags",)},
+    fallback=genai.FALLBACK,
+    noise=("llm.input_messages.", "llm.output_messages.", "llm.tools.", "embedding.embeddings."),
     requested_tools=requested_tools,
     arguments=arguments,
     finish=finish,

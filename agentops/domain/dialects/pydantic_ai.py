@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from agentops.domain.dialects import genai
-from agentops.domain.dialects.table import Dialect
+from agentops.domain.dialects.table import Dialect, before
 from agentops.domain.spans import Kind, RawSpan
-
-SCOPE = "pydantic-ai"
 
 
 def kind(raw: RawSpan) -> Kind | None:
     """The operation name where there is one; 1.x has none on agents and tools."""
-    if raw.scope != SCOPE:
-        return None
     attributes = raw.attributes
     if "gen_ai.operation.name" in attributes:
         return genai.kind(raw)
@@ -20,30 +16,35 @@ def kind(raw: RawSpan) -> Kind | None:
         return Kind.TOOL
     if "agent_name" in attributes:
         return Kind.AGENT
-    return Kind.WORKFLOW if raw.name.startswith("running ") else Kind.OTHER
+    return Kind.WORKFLOW if raw.name.startswith("running ") else None
 
 
 PYDANTIC_AI = Dialect(
     name="pydantic-ai",
+    scopes=frozenset({"pydantic-ai"}),
     kind=kind,
     expand=(("metadata", "metadata."),),
-    fields={
-        **genai.FIELDS,
-        "agent_name": ("gen_ai.agent.name", "agent_name"),
-        "request_model": ("gen_ai.request.model", "model_name"),
-        "cost": ("operation.cost", *genai.FIELDS["cost"]),
-        "prompt": ("gen_ai.input.messages", "pydantic_ai.all_messages", "all_messages_events"),
-        "completion": ("gen_ai.output.messages", "final_result"),
-        "arguments": ("gen_ai.tool.call.arguments", "tool_arguments"),
-        "result": ("gen_ai.tool.call.result", "tool_response"),
-    },
+    fields=before(
+        genai.FIELDS,
+        {
+            "agent_name": ("agent_name",),
+            "request_model": ("model_name",),
+            "prompt": ("pydantic_ai.all_messages", "all_messages_events"),
+            "completion": ("final_result",),
+            "arguments": ("tool_arguments",),
+            "result": ("tool_response",),
+            "tags": ("metadata.tags", "logfire.tags"),
+        },
+    ),
     explicit={
         **genai.EXPLICIT,
-        "session": (*genai.EXPLICIT["session"], "metadata.session_id"),
+        # Without one from the app, pydantic-ai makes up a conversation for each run.
+        "session": ("metadata.session_id", *genai.EXPLICIT["session"]),
         "user": (*genai.EXPLICIT["user"], "metadata.user_id"),
         "feature": (*genai.EXPLICIT["feature"], "metadata.feature"),
     },
-    fallback={"feature": (*genai.FALLBACK["feature"], "metadata.tags", "logfire.tags")},
+    fallback={"feature": (*genai.FALLBACK["feature"], "metadata.tags")},
+    noise=("gen_ai.aggregated_usage.", "logfire.json_schema", "model_request_parameters", "pydantic_ai.all_messages"),
     requested_tools=genai.requested_tools,
-    arguments=genai.parse_arguments,
+    finish=genai.finish,
 )

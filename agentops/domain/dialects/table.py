@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from agentops.domain.spans import Attributes, Kind, RawSpan
+from agentops.domain.spans import Attributes, AttributeValue, Kind, RawSpan
 
 #: Attribute names in order of precedence: the first that is present and not empty counts.
 Names = tuple[str, ...]
-Fields = dict[str, Names]
+Tables = Mapping[str, Names]
 
 EXPLICIT, FALLBACK = 1_000, 2_000
 
@@ -19,7 +19,7 @@ def nothing(_: RawSpan, __: Attributes) -> list[dict[str, object]]:
     return []
 
 
-def as_is(_: RawSpan, value: object) -> object:
+def as_is(_: RawSpan, value: AttributeValue) -> AttributeValue:
     """The value as the attribute carries it."""
     return value
 
@@ -28,24 +28,27 @@ def as_is(_: RawSpan, value: object) -> object:
 class Dialect:
     """How one instrumentation spells things.
 
-    ``kind`` says what a span is, or ``None`` when the span does not speak this dialect.
-    ``expand`` names attributes that hold a JSON object whose members are read as attributes
-    ``<prefix><member>``. ``fields`` gives the names of each canonical field. ``explicit`` and
-    ``fallback`` give the names of each dimension of attribution, by how much they are worth.
-    ``requested_tools`` lists what a model call asked for, ``{tool, arguments}`` each;
-    ``arguments`` turns the value found for a tool's arguments into JSON. ``finish`` may correct the
-    field values found (``dict`` of field to value) by what this dialect is known to do.
+    A span speaks it when it has the attribute ``mark``, or comes from one of ``scopes``. ``kind`` then says what the
+    span is, or ``None`` to let the next dialect try. ``expand`` names attributes that hold a JSON object whose members
+    are read as attributes ``<prefix><member>``. ``fields`` gives the names of each canonical field; ``explicit`` and
+    ``fallback`` those of each dimension of attribution, by how much they are worth. ``noise`` are prefixes of
+    attributes that repeat others and are not kept. ``requested_tools`` lists what a model call asked for,
+    ``{tool, arguments}`` each; ``arguments`` finds a tool's arguments in the value of their attribute. ``finish`` may
+    correct the field values found (``dict`` of field to value) by what this dialect is known to do.
     """
 
     name: str
     kind: Callable[[RawSpan], Kind | None]
-    fields: Fields
+    fields: Tables
+    mark: str = ""
+    scopes: frozenset[str] = frozenset()
     expand: tuple[tuple[str, str], ...] = ()
-    explicit: Fields | None = None
-    fallback: Fields | None = None
+    explicit: Tables = field(default_factory=dict)
+    fallback: Tables = field(default_factory=dict)
+    noise: Names = ()
     requested_tools: Callable[[RawSpan, Attributes], list[dict[str, object]]] = nothing
-    arguments: Callable[[RawSpan, object], object] = as_is
-    finish: Callable[[RawSpan, Kind, Attributes, dict[str, object]], None] | None = None
+    arguments: Callable[[RawSpan, AttributeValue], AttributeValue] = as_is
+    finish: Callable[[RawSpan, Kind, dict[str, AttributeValue]], None] | None = None
     #: Every name that the tables read, with each field it serves and its place in the order of
     #: precedence; a place from ``EXPLICIT`` on is a dimension of attribution, from ``FALLBACK`` on
     #: one of little worth.
@@ -54,9 +57,13 @@ class Dialect:
     def __post_init__(self) -> None:
         """Turn the tables around, so that one pass over a span's attributes finds every field."""
         readers: dict[str, tuple[tuple[str, int], ...]] = {}
-        tables = ((0, self.fields), (EXPLICIT, self.explicit or {}), (FALLBACK, self.fallback or {}))
-        for first, table in tables:
+        for first, table in ((0, self.fields), (EXPLICIT, self.explicit), (FALLBACK, self.fallback)):
             for target, names in table.items():
                 for place, name in enumerate(names, first):
                     readers[name] = (*readers.get(name, ()), (target, place))
         object.__setattr__(self, "readers", readers)
+
+
+def before(first: Tables, then: Tables) -> dict[str, Names]:
+    """Two tables in one: the names of the first go before those of the second."""
+    return {target: (*first.get(target, ()), *then.get(target, ())) for target in {**first, **then}}

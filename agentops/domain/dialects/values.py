@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from functools import lru_cache
 
 import orjson
+
+from agentops.domain.spans import AttributeValue
 
 MAX_TOKENS = 1 << 40
 MAX_COST_NANO = 10**15
 MAX_NAME_CHARS = 256
 _MAX_CACHED_CHARS = 128
+#: orjson writes no more than 254 levels; with fewer brackets than this a text cannot have as many.
+_MAX_BRACKETS = 200
 NANO = 10**9
 
 _UNSAFE = re.compile("[\x00\ud800-\udfff]")
@@ -24,68 +28,85 @@ def clean(text: str) -> str:
     return text if text.isascii() and "\x00" not in text else _UNSAFE.sub("�", text)
 
 
-@lru_cache(maxsize=32_768)
-def short(text: str) -> str | None:
-    """A short identifying text without what is around it; ``None`` when empty or scrubbed away."""
+def _short(text: str) -> str | None:
     text = text.strip()
     if not text or text.startswith("[Scrubbed"):
         return None
-    return clean(text[:MAX_NAME_CHARS])
+    return clean(text[:MAX_NAME_CHARS].rstrip())
+
+
+_short_cached = lru_cache(maxsize=32_768)(_short)
 
 
 def name(value: object) -> str | None:
-    """The short identifying text that a value holds; ``None`` when it holds none."""
-    if isinstance(value, str):
+    """The short identifying text that a value holds, stripped; ``None`` when empty, scrubbed or no text."""
+    if type(value) is str:
         # Long values are not names: they would only fill the cache.
-        return short(value) if len(value) <= _MAX_CACHED_CHARS else short.__wrapped__(value)
+        return _short_cached(value) if len(value) <= _MAX_CACHED_CHARS else _short(value)
     if value is None or isinstance(value, (bool, bytes, dict)):
         return None
     if isinstance(value, list):
-        return next((found for item in value if (found := name(item))), None)
-    return short(str(value)[:MAX_NAME_CHARS])
+        return next((found for item in value if not isinstance(item, list) and (found := name(item))), None)
+    return _short(str(value)[:MAX_NAME_CHARS])
+
+
+@lru_cache(maxsize=8_192)
+def key(text: str) -> str:
+    """The name of an attribute, as it is kept."""
+    return clean(text[:MAX_NAME_CHARS])
 
 
 def tokens(value: object) -> int | None:
-    """A count of tokens from 0 to 2^40. Raises ``ValueError`` for anything else."""
+    """A count of tokens from 0 to 2^40; ``None`` for anything else."""
     if type(value) is int:
-        if 0 <= value <= MAX_TOKENS:
-            return value
-    elif isinstance(value, float):
-        if value.is_integer() and 0 <= value <= MAX_TOKENS:
-            return int(value)
-    elif isinstance(value, str) and _DIGITS.fullmatch(value):
-        return int(value)
-    message = "is not a count of tokens"
-    raise ValueError(message)
+        count = value
+    elif (type(value) is float and value.is_integer()) or (type(value) is str and _DIGITS.fullmatch(value)):
+        count = int(value)
+    else:
+        return None
+    return count if 0 <= count <= MAX_TOKENS else None
 
 
 def nano_dollars(value: object) -> int | None:
-    """Dollars as nano-dollars, at most a million dollars. Raises ``ValueError`` for anything else."""
+    """Dollars as nano-dollars, rounded half to even, at most a million dollars; ``None`` for anything else."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        message = "is not an amount of money"
-        raise ValueError(message)
+        return None
     try:
-        amount = (Decimal(str(value)[:64]) * NANO).to_integral_value()
-    except InvalidOperation as error:
-        message = "is not an amount of money"
-        raise ValueError(message) from error
-    if not amount.is_finite() or not 0 <= amount <= MAX_COST_NANO:
-        message = "is not an amount of money"
-        raise ValueError(message)
-    return int(amount)
+        amount = Decimal(str(value).strip()[:64]) * NANO
+        return int(amount.to_integral_value()) if 0 <= amount <= MAX_COST_NANO else None
+    except ArithmeticError:  # no number, or one past every bound
+        return None
 
 
-def parse_json(value: object) -> object:
+def parse_json(value: AttributeValue) -> AttributeValue:
     """The value of a JSON text; anything that is not JSON stays what it is."""
     if not isinstance(value, (str, bytes)):
         return value
     try:
-        return orjson.loads(value)
+        parsed: AttributeValue = orjson.loads(value)
     except ValueError:  # orjson's error is one too
         return value
+    return parsed
 
 
-def text(value: object, limit: int) -> str:
+def json_value(value: AttributeValue, limit: int) -> AttributeValue:
+    """What a tool is given: JSON where it is, or is text that says it; else text, cut at ``limit`` characters."""
+    if isinstance(value, str):
+        if len(value) > limit:
+            return text(value, limit)
+        parsed = parse_json(value)
+        if isinstance(parsed, str):
+            return text(parsed, limit)
+        if value.count("{") + value.count("[") > _MAX_BRACKETS:
+            try:
+                orjson.dumps(parsed)
+            except TypeError:
+                return text(value, limit)
+        return parsed
+    return text(value, limit) if isinstance(value, bytes) else value
+
+
+def text(value: AttributeValue, limit: int) -> str:
     """Long text for people to read: cut at ``limit`` characters with a mark."""
     if not isinstance(value, str):
         try:
