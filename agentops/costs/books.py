@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db import connection, transaction
 
 from agentops.costs.models import MEASURES, Dimension, Reconciliation
@@ -177,7 +178,9 @@ def reconcile(*, now: datetime, whole: bool = False) -> Reconciliation:
             first, last, spans, cost = cursor.fetchone()
         findings = compare_runs(since)
         if first is not None:
-            begin = truncate(first, "day") if whole else since
+            # Days from here on have all their spans still: a span is received no earlier than it starts.
+            kept = truncate(now, "day") - timedelta(days=settings.SPAN_RETENTION_DAYS - 1)
+            begin = max(truncate(first, "day"), kept) if whole else since
             findings += compare(begin, truncate(last, "day") + timedelta(days=1), daily=whole)
     record = Reconciliation.objects.create(
         duration_ms=round((time.monotonic() - began) * 1000),

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from django.urls import URLPattern
+from django.urls import path
+
+from agentops.costs import views
 
 app_name = "costs"
-urlpatterns: list[URLPattern] = []
+urlpatterns = [
+    path("", views.spend, name="spend"),
+    path("chart.json", views.spend_chart, name="chart"),
+    path("export.csv", views.spend_csv, name="spend_csv"),
+    path("focus.csv", views.focus_csv, name="focus_csv"),
+]
