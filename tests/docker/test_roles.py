@@ -34,12 +34,13 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
-    """What a container would see: an empty database, the secret in a file, a home that may only be read."""
+    """What a container would see: an empty database, the secret in a file, a home where beat alone writes."""
     given, name = os.environ["AGENTOPS_DATABASE_URL"], f"agentops_roles_{os.getpid()}"
     directory = tmp_path_factory.mktemp("container")
     (directory / "secret_key").write_text("a secret for this test\n")
     home = directory / "home"
-    home.joinpath("static").mkdir(parents=True)
+    for name_in_image in ("static", "beat"):
+        home.joinpath(name_in_image).mkdir(parents=True)
     with psycopg.connect(given, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
         yield {
@@ -54,7 +55,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environmen
             "AGENTOPS_WAIT_SECONDS": "30",
             "PYTHONWARNINGS": "error::DeprecationWarning:agentops",
         }
-        assert sorted(path.name for path in home.iterdir()) == ["static"], "a container's files are read-only"
+        written = {path.relative_to(home).parts[0] for path in home.rglob("*") if path.is_file()}
+        assert written <= {"beat"}, "the rest of a container's files is read-only"
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
