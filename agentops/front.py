@@ -18,7 +18,8 @@ Application = Callable[..., Awaitable[None]]
 def build(websockets: Application | None = None) -> Application:
     """The whole application of one web process."""
     pipeline = Pipeline()
-    receiver, pages = Receiver(pipeline), get_asgi_application()
+    receiver = Receiver(pipeline)
+    pages: Application = get_asgi_application()
 
     async def application(scope: Scope, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
         kind = scope["type"]

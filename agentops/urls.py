@@ -8,7 +8,8 @@ from agentops.api import api
 # The API authenticates by itself, with tokens too, and answers 401 rather than a login page.
 _api = api.urls  # built anew at each access
 for _pattern in _api[0]:
-    _pattern.callback = login_not_required(_pattern.callback)
+    if _pattern.callback is not None:
+        _pattern.callback = login_not_required(_pattern.callback)
 
 urlpatterns = [
     path("", include("agentops.dashboard.urls")),

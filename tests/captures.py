@@ -40,4 +40,6 @@ class Capture:
 
 def captures() -> list[Capture]:
     """Every capture, in order."""
-    return [Capture(f"{f.parent.parent.name}/{f.parent.name}", f.parent) for f in sorted(DATA.glob("*/*/expected.json"))]
+    return [
+        Capture(f"{f.parent.parent.name}/{f.parent.name}", f.parent) for f in sorted(DATA.glob("*/*/expected.json"))
+    ]

@@ -76,7 +76,11 @@ def get_spend(
         "items": [{"key": item.key, **totals_shape(item.totals)} for item in report.items],
         "other": totals_shape(report.other) if report.other else None,
         "series": [
-            {"start": point.start.isoformat().replace("+00:00", "Z"), "key": point.key, "cost_usd": usd(point.cost_nano)}
+            {
+                "start": point.start.isoformat().replace("+00:00", "Z"),
+                "key": point.key,
+                "cost_usd": usd(point.cost_nano),
+            }
             for point in report.series
         ],
         "coverage": {"user": covered.user, "feature": covered.feature, "owner": covered.owner},

@@ -121,8 +121,8 @@ def compare(since: datetime, until: datetime, *, daily: bool = True) -> list[Fin
         findings = list(_differences("spend by hour", _booked(cursor, "spend_hourly", parameters), told))
         if daily:
             by_day: Sums = {}
-            for (dimension, hour, *rest), measures in told.items():
-                key = (dimension, hour.replace(hour=0), *rest)
+            for (dimension, hour, environment, service, value), measures in told.items():
+                key = (dimension, hour.replace(hour=0), environment, service, value)
                 by_day[key] = tuple(map(sum, zip(by_day.get(key, NOTHING), measures, strict=True)))
             findings += _differences("spend by day", _booked(cursor, "spend_daily", parameters), by_day)
     return findings

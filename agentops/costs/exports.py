@@ -19,17 +19,52 @@ from agentops.runs.views import safe_cell
 
 DAY = timedelta(days=1)
 FOCUS_COLUMNS = (
-    "BilledCost", "BillingAccountId", "BillingAccountName", "BillingCurrency", "BillingPeriodStart",
-    "BillingPeriodEnd", "ChargeCategory", "ChargeClass", "ChargeDescription", "ChargePeriodStart",
-    "ChargePeriodEnd", "ContractedCost", "ConsumedQuantity", "ConsumedUnit", "EffectiveCost", "InvoiceIssuerName",
-    "ListCost", "PricingQuantity", "PricingUnit", "ProviderName", "PublisherName", "ServiceCategory", "ServiceName",
-    "SkuId", "x_Environment", "x_AgentService", "x_Team", "x_Owner", "x_LlmCalls", "x_UnpricedCalls",
-    "x_InputTokens", "x_OutputTokens", "x_CacheReadInputTokens", "x_CacheCreationInputTokens",
+    "BilledCost",
+    "BillingAccountId",
+    "BillingAccountName",
+    "BillingCurrency",
+    "BillingPeriodStart",
+    "BillingPeriodEnd",
+    "ChargeCategory",
+    "ChargeClass",
+    "ChargeDescription",
+    "ChargePeriodStart",
+    "ChargePeriodEnd",
+    "ContractedCost",
+    "ConsumedQuantity",
+    "ConsumedUnit",
+    "EffectiveCost",
+    "InvoiceIssuerName",
+    "ListCost",
+    "PricingQuantity",
+    "PricingUnit",
+    "ProviderName",
+    "PublisherName",
+    "ServiceCategory",
+    "ServiceName",
+    "SkuId",
+    "x_Environment",
+    "x_AgentService",
+    "x_Team",
+    "x_Owner",
+    "x_LlmCalls",
+    "x_UnpricedCalls",
+    "x_InputTokens",
+    "x_OutputTokens",
+    "x_CacheReadInputTokens",
+    "x_CacheCreationInputTokens",
 )
 #: How a model's maker is known from its name; FOCUS wants a publisher.
 PUBLISHERS = (
-    ("gpt-", "OpenAI"), ("o1", "OpenAI"), ("o3", "OpenAI"), ("o4", "OpenAI"), ("text-embedding", "OpenAI"),
-    ("claude", "Anthropic"), ("gemini", "Google"), ("mistral", "Mistral AI"), ("llama", "Meta"),
+    ("gpt-", "OpenAI"),
+    ("o1", "OpenAI"),
+    ("o3", "OpenAI"),
+    ("o4", "OpenAI"),
+    ("text-embedding", "OpenAI"),
+    ("claude", "Anthropic"),
+    ("gemini", "Google"),
+    ("mistral", "Mistral AI"),
+    ("llama", "Meta"),
 )
 FOCUS_ROWS = f"""
 SELECT start, environment, service, key, {", ".join(MEASURES)} FROM spend_daily
@@ -58,20 +93,26 @@ def _stream(name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
     return answer
 
 
-def spend_csv(
-    by: str, filters: SpendFilters, from_: datetime, until: datetime, interval: str
-) -> StreamingHttpResponse:
+def spend_csv(by: str, filters: SpendFilters, from_: datetime, until: datetime, interval: str) -> StreamingHttpResponse:
     """A row for each interval and key with all measures; only what has any."""
 
     def rows() -> Iterator[Sequence[Any]]:
         for begin, end in _intervals(floor_hour(from_), ceil_hour(until), interval):
             report = spend(by, filters, begin, end, limit=1_000)
             for item in report.items:
-                yield [begin.isoformat(), safe_cell(item.key), usd(item.totals.known_cost_nano),
-                       *(getattr(item.totals, m) for m in MEASURES[1:])]
+                yield [
+                    begin.isoformat(),
+                    safe_cell(item.key),
+                    usd(item.totals.known_cost_nano),
+                    *(getattr(item.totals, m) for m in MEASURES[1:]),
+                ]
             if report.other:
-                yield [begin.isoformat(), "(all others)", usd(report.other.known_cost_nano),
-                       *(getattr(report.other, m) for m in MEASURES[1:])]
+                yield [
+                    begin.isoformat(),
+                    "(all others)",
+                    usd(report.other.known_cost_nano),
+                    *(getattr(report.other, m) for m in MEASURES[1:]),
+                ]
 
     return _stream("spend.csv", ["start", by, "cost_usd", *MEASURES[1:]], rows())
 
@@ -91,7 +132,7 @@ def _intervals(from_: datetime, until: datetime, interval: str) -> Iterator[tupl
 
 def focus_csv(filters: SpendFilters, from_: datetime, until: datetime) -> StreamingHttpResponse:
     """FOCUS 1.2: a charge for each day, environment, agent service and model. Unknown costs are empty."""
-    parameters = {
+    parameters: dict[str, Any] = {
         "from": truncate(floor_hour(from_), "day"),
         "until": ceil_hour(until),
         "environment": filters.environment,
@@ -116,13 +157,40 @@ def _charge(row: Sequence[Any], owners: dict[str, Any]) -> list[Any]:
     quantity = totals["input_tokens"] + totals["output_tokens"]
     owner = owners.get(service)
     return [
-        cost, "agentops", "agentops", "USD", _time(month), _time(truncate(month + 32 * DAY, "month")), "Usage", None,
-        safe_cell(f"Tokens of {model or 'an unnamed model'}"), _time(start), _time(start + DAY), cost, quantity,
-        "tokens", cost, publisher, cost, quantity, "tokens", publisher, publisher, "AI and Machine Learning",
-        safe_cell(model) or "unknown", safe_cell(model), safe_cell(environment), safe_cell(service),
-        safe_cell(owner.team if owner else None), safe_cell(owner.owner if owner else None), totals["llm_calls"],
-        totals["unpriced_calls"], totals["input_tokens"], totals["output_tokens"],
-        totals["cache_read_input_tokens"], totals["cache_creation_input_tokens"],
+        cost,
+        "agentops",
+        "agentops",
+        "USD",
+        _time(month),
+        _time(truncate(month + 32 * DAY, "month")),
+        "Usage",
+        None,
+        safe_cell(f"Tokens of {model or 'an unnamed model'}"),
+        _time(start),
+        _time(start + DAY),
+        cost,
+        quantity,
+        "tokens",
+        cost,
+        publisher,
+        cost,
+        quantity,
+        "tokens",
+        publisher,
+        publisher,
+        "AI and Machine Learning",
+        safe_cell(model) or "unknown",
+        safe_cell(model),
+        safe_cell(environment),
+        safe_cell(service),
+        safe_cell(owner.team if owner else None),
+        safe_cell(owner.owner if owner else None),
+        totals["llm_calls"],
+        totals["unpriced_calls"],
+        totals["input_tokens"],
+        totals["output_tokens"],
+        totals["cache_read_input_tokens"],
+        totals["cache_creation_input_tokens"],
     ]
 
 

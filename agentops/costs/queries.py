@@ -24,12 +24,19 @@ from agentops.catalog.queries import ownership
 from agentops.costs.models import MEASURES, Dimension
 from agentops.domain.spans import DEFAULT_ENVIRONMENT
 
-By = Literal[
-    "service", "team", "user", "feature", "model", "agent", "tool", "session", "release", "environment"
-]
+By = Literal["service", "team", "user", "feature", "model", "agent", "tool", "session", "release", "environment"]
 Interval = Literal["hour", "day", "month"]
 BYS: tuple[str, ...] = (
-    "service", "team", "user", "feature", "model", "agent", "tool", "session", "release", "environment",
+    "service",
+    "team",
+    "user",
+    "feature",
+    "model",
+    "agent",
+    "tool",
+    "session",
+    "release",
+    "environment",
 )
 DIMENSIONS = {
     "service": Dimension.SERVICE,
@@ -268,13 +275,13 @@ _TELLS = (
 )
 #: The measures as they follow from spans: the same as ``booking.measures_of``.
 SPAN_MEASURES = [
-        f"coalesce(sum(s.cost_nano) FILTER (WHERE {_MODEL}), 0)",
-        f"count(*) FILTER (WHERE {_MODEL} AND s.cost_nano IS NULL AND {_TELLS})",
-        f"count(*) FILTER (WHERE {_MODEL})",
-        f"count(*) FILTER (WHERE s.kind = 5 AND {_COUNTED})",
-        f"count(*) FILTER (WHERE {_STEP})",
-        f"count(*) FILTER (WHERE {_STEP} AND s.is_error)",
-        *(f"coalesce(sum(s.{m}) FILTER (WHERE {_MODEL}), 0)" for m in MEASURES[6:]),
+    f"coalesce(sum(s.cost_nano) FILTER (WHERE {_MODEL}), 0)",
+    f"count(*) FILTER (WHERE {_MODEL} AND s.cost_nano IS NULL AND {_TELLS})",
+    f"count(*) FILTER (WHERE {_MODEL})",
+    f"count(*) FILTER (WHERE s.kind = 5 AND {_COUNTED})",
+    f"count(*) FILTER (WHERE {_STEP})",
+    f"count(*) FILTER (WHERE {_STEP} AND s.is_error)",
+    *(f"coalesce(sum(s.{m}) FILTER (WHERE {_MODEL}), 0)" for m in MEASURES[6:]),
 ]
 SPAN_SUMS = ", ".join(SPAN_MEASURES)
 #: Each dimension's key as it follows from a span ``s`` and its run ``r``.
@@ -336,9 +343,7 @@ def coverage(filters: SpendFilters, from_: datetime, until: datetime) -> Coverag
         return known + (report.other.cost_nano if report.other else 0)
 
     owners = ownership()
-    owned = sum(
-        item.totals.cost_nano for item in by_service.items if (o := owners.get(item.key or "")) and o.is_owned
-    )
+    owned = sum(item.totals.cost_nano for item in by_service.items if (o := owners.get(item.key or "")) and o.is_owned)
     return Coverage(
         1.0 if filters.user else min(1.0, without("user") / total),
         1.0 if filters.feature else min(1.0, without("feature") / total),

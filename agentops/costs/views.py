@@ -81,7 +81,9 @@ def spend(request: HttpRequest) -> HttpResponse:
     }
     if context["interval"] and report.total.unpriced_calls:
         context["unpriced"] = _unpriced(filters, context)
-    return render(request, "costs/spend.html#table" if request.headers.get("HX-Request") else "costs/spend.html", context)
+    return render(
+        request, "costs/spend.html#table" if request.headers.get("HX-Request") else "costs/spend.html", context
+    )
 
 
 def _unpriced(filters: SpendFilters, context: dict[str, Any]) -> list[Item]:

@@ -22,7 +22,7 @@ class PlotlyFinder(BaseFinder):
         """Nothing can be configured wrongly here."""
         return []
 
-    def find(self, path: str, find_all: bool = False, **kwargs: object) -> Any:  # noqa: ANN401, ARG002, FBT001, FBT002
+    def find(self, path: str, find_all: bool = False, **kwargs: object) -> Any:  # noqa: ARG002, FBT001, FBT002
         """The file for our one path; an empty list for any other."""
         if path != PLOTLY_PATH:
             return []

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from django.urls import path
 
-from agentops.dashboard import overview
+from agentops.dashboard import health, operations, setup
 
 app_name = "dashboard"
 urlpatterns = [
-    path("", overview.overview, name="overview"),
-    path("spend.json", overview.spend_chart, name="spend_chart"),
+    path("setup/", setup.setup, name="setup"),
+    path("setup/keys/", setup.keys, name="keys"),
+    path("setup/keys/<slug:key_id>/", setup.waiting, name="waiting"),
+    path("setup/keys/<slug:key_id>/revoke/", setup.revoke, name="revoke"),
+    path("operations/", operations.operations, name="operations"),
+    path("healthz", health.healthz, name="healthz"),
+    path("readyz", health.readyz, name="readyz"),
+    path("metrics", health.prometheus, name="metrics"),
 ]

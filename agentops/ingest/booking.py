@@ -166,8 +166,8 @@ def _book_plain(cells: costs.Cells, service: str, place: Place, entries: list[En
             for i, value in enumerate(measures):
                 if value:
                     total[i] += value
-    for (hour, agent, model, tool), measures in sums.items():
-        _add(cells, service, place, hour, agent, model, tool, measures)
+    for (hour, agent, model, tool), total in sums.items():
+        _add(cells, service, place, hour, agent, model, tool, total)
 
 
 def _book_again(
@@ -243,10 +243,8 @@ def _delta(key: RunKey, entries: list[Entry]) -> RunDelta:
     for entry in entries:
         span = entry.span
         is_root = not span.parent_span_id
-        if span.start_ns < delta.start_ns:
-            delta.start_ns = span.start_ns
-        if span.end_ns > delta.end_ns:
-            delta.end_ns = span.end_ns
+        delta.start_ns = min(delta.start_ns, span.start_ns)
+        delta.end_ns = max(delta.end_ns, span.end_ns)
         if is_root:
             delta.has_root = True
             delta.root_error |= span.is_error
@@ -393,9 +391,7 @@ def _place(attribution: Sequence[str | None]) -> Place:
     )
 
 
-def _add_item(
-    cells: costs.Cells, service: str, place: Place, item: Item, booking: Booking, *, sign: int = 1
-) -> None:
+def _add_item(cells: costs.Cells, service: str, place: Place, item: Item, booking: Booking, *, sign: int = 1) -> None:
     """Add a span to its cell in every dimension, or take it out again."""
     if item.measures is NO_MEASURES or booking.merged_into:
         return

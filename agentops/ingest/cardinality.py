@@ -16,7 +16,15 @@ OTHER = "__other__"
 NS_PER_DAY = 86_400_000_000_000
 
 #: Different values of one service in one day.
-LIMITS = {"user": 10_000, "feature": 500, "release": 500, "environment": 100, "agent": 1_000, "model": 500, "tool": 1_000}
+LIMITS = {
+    "user": 10_000,
+    "feature": 500,
+    "release": 500,
+    "environment": 100,
+    "agent": 1_000,
+    "model": 500,
+    "tool": 1_000,
+}
 MAX_SERVICES = 2_000
 #: (dimension, service, day) sets kept; the oldest are forgotten, which only admits more.
 MAX_SETS = 20_000
@@ -45,8 +53,15 @@ class Cardinality:
         get = span.attribution.get
         model = span.response_model or span.request_model
         combination = (
-            service, day, span.agent_name, span.tool_name, model,
-            get("user"), get("feature"), get("release"), get("environment"),
+            service,
+            day,
+            span.agent_name,
+            span.tool_name,
+            model,
+            get("user"),
+            get("feature"),
+            get("release"),
+            get("environment"),
         )
         if combination in self._admitted:
             return

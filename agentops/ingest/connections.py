@@ -19,9 +19,7 @@ def connect(role: str) -> psycopg.Connection[Any]:
     Raises ``psycopg.OperationalError`` when there is none to be had.
     """
     parameters = {
-        name: value
-        for name, value in django_connection.get_connection_params().items()
-        if name not in _NOT_LIBPQ
+        name: value for name, value in django_connection.get_connection_params().items() if name not in _NOT_LIBPQ
     }
     parameters["application_name"] = f"agentops-{role}"
     parameters["options"] = f"{parameters.get('options', '')} -c timezone=UTC"

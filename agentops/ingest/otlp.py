@@ -165,9 +165,7 @@ def _scope(data: memoryview, where: _Slice | None) -> str:
         return ""
 
 
-def _span(
-    data: memoryview, start: int, end: int, scope: str, resource: Resource, decoded: Decoded
-) -> RawSpan | None:
+def _span(data: memoryview, start: int, end: int, scope: str, resource: Resource, decoded: Decoded) -> RawSpan | None:
     if end - start > COUNTED_SPAN_BYTES:
         if end - start > MAX_SPAN_BYTES:
             decoded.reject(f"a span is larger than {MAX_SPAN_BYTES} bytes")
@@ -362,7 +360,7 @@ def _unsigned(value: Any) -> int:
     else:
         message = "a time is not an unsigned 64-bit number"
         raise ValueError(message)
-    return number if number >= 0 else 0
+    return max(number, 0)
 
 
 def _json_attributes(pairs: Any) -> Attributes:

@@ -137,7 +137,7 @@ class Pipeline:
                 self._cardinality.bound(span, own_service=bool(batch.service))
                 content = orjson.dumps(span.content, default=str).decode() if span.content else None
                 entries.append(Entry(span, span_cost(span, prices), content))
-            except Exception as error:  # noqa: BLE001  (one span must not spoil the others; the body is kept)
+            except Exception as error:
                 log.exception("a span could not be understood")
                 failures.append(f"span {raw.span_id.hex()}: {type(error).__name__}: {error}")
         return entries, failures
@@ -226,7 +226,7 @@ class Writer:
         except Unavailable as error:
             for job in jobs:
                 job.done(error)
-        except Exception as error:  # noqa: BLE001  (whatever it is, each sender must get an answer)
+        except Exception as error:
             if len(group) > 1:  # one of them spoils the transaction: book the others
                 for single in group:
                     self._write([single])

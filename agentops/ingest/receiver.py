@@ -80,9 +80,7 @@ class Receiver:
             answer = failure(answers_in, Refused(503, "The receiver failed; try again.", retry_after=2))
         await _send(send, answer)
 
-    async def _answer(
-        self, scope: Scope, headers: dict[bytes, bytes], content_type: str, receive: Receive
-    ) -> Answer:
+    async def _answer(self, scope: Scope, headers: dict[bytes, bytes], content_type: str, receive: Receive) -> Answer:
         signal = PATHS.get(scope["path"].rstrip("/"))
         if signal is None:
             raise Refused(404, "There is nothing here; traces go to /v1/traces.")

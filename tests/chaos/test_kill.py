@@ -109,7 +109,9 @@ def instance(tmp_path_factory: pytest.TempPathFactory, free_port: int) -> Iterat
     home = tmp_path_factory.mktemp("chaos") / "home"
     environment = _environment(home, free_port)
     with (tmp_path_factory.getbasetemp() / "chaos.log").open("wb") as log:
-        process = subprocess.Popen([sys.executable, "manage.py", "up"], cwd=ROOT, env=environment, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            [sys.executable, "manage.py", "up"], cwd=ROOT, env=environment, stdout=log, stderr=log
+        )
         running = Instance(process, free_port, home, "")
         try:
             deadline = time.monotonic() + 2 * RECOVERY_SECONDS
@@ -119,7 +121,11 @@ def instance(tmp_path_factory: pytest.TempPathFactory, free_port: int) -> Iterat
                 time.sleep(0.2)
             printed = subprocess.run(
                 [sys.executable, "manage.py", "create_ingest_key", "--collector"],
-                cwd=ROOT, env=environment, capture_output=True, text=True, check=True,
+                cwd=ROOT,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=True,
             )
             running.key = printed.stdout.strip().splitlines()[-1]
             yield running

@@ -77,7 +77,9 @@ async def call(
         "client": (address, 1),
     }
     sent: list[dict[str, Any]] = []
-    waiting = iter([{"type": "http.request", "body": c, "more_body": i < len(chunks) - 1} for i, c in enumerate(chunks)])
+    waiting = iter(
+        [{"type": "http.request", "body": c, "more_body": i < len(chunks) - 1} for i, c in enumerate(chunks)]
+    )
 
     async def receive() -> dict[str, Any]:
         return next(waiting, None) or await asyncio.sleep(3600, {"type": "http.disconnect"})

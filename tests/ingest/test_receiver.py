@@ -85,8 +85,13 @@ async def test_gzip_is_taken_also_in_several_members(sink: KeepingSink) -> None:
 
 async def test_json_ids_are_hexadecimal_in_any_case_and_unknown_fields_are_ignored(sink: KeepingSink) -> None:
     span = {
-        "traceId": "5B8EFFF798038103D269B633813FC60C", "spanId": "eee19b7ec3c1b174", "name": "chat", "kind": 3,
-        "startTimeUnixNano": str(NOW), "endTimeUnixNano": NOW + 5, "surprise": {"a": 1},
+        "traceId": "5B8EFFF798038103D269B633813FC60C",
+        "spanId": "eee19b7ec3c1b174",
+        "name": "chat",
+        "kind": 3,
+        "startTimeUnixNano": str(NOW),
+        "endTimeUnixNano": NOW + 5,
+        "surprise": {"a": 1},
         "attributes": [
             {"key": "gen_ai.usage.input_tokens", "value": {"intValue": "42"}},
             {"key": "gen_ai.usage.output_tokens", "value": {"intValue": 7}},
@@ -144,9 +149,7 @@ async def test_invalid_ids_reject_their_span(sink: KeepingSink, changes: dict[st
         (NOW, 2**64 - 1, (NOW, NOW)),
     ],
 )
-async def test_impossible_times_are_put_right(
-    sink: KeepingSink, start: int, end: int, booked: tuple[int, int]
-) -> None:
+async def test_impossible_times_are_put_right(sink: KeepingSink, start: int, end: int, booked: tuple[int, int]) -> None:
     body = request(start_time_unix_nano=start, end_time_unix_nano=end).SerializeToString()
     answer = await call(open_receiver(sink), body)
     partial = ExportTraceServiceResponse.FromString(answer.body).partial_success
