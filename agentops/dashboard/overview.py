@@ -12,7 +12,7 @@ from django.views.decorators.http import require_safe
 from agentops.costs import charts
 from agentops.costs import queries as costs
 from agentops.costs.queries import SpendFilters
-from agentops.dashboard import queries
+from agentops.dashboard import figures
 from agentops.pages import page_context
 from agentops.runs.queries import RunFilters, list_runs
 
@@ -27,10 +27,10 @@ def overview(request: HttpRequest) -> HttpResponse:
     part = request.GET.get("part", "") if request.headers.get("HX-Request") else ""
     environment, window, now = context["environment"], context["window"], context["now"]
     if part in ("", "tiles", "services"):
-        flight, lines = queries.services(environment, window.from_, window.until)
+        flight, lines = figures.services(environment, window.from_, window.until)
         context |= {"flight": flight, "lines": lines}
     if part in ("", "tiles"):
-        context["money"] = queries.money(environment, now=now)
+        context["money"] = figures.money(environment, now=now)
     if part in ("", "top"):
         context |= _top(request, context)
     context["chart_url"] = f"{reverse('dashboard:spend_chart')}?{request.GET.urlencode()}"
