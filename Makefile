@@ -14,7 +14,7 @@ INSTALLED_DEV := $(VENV)/.installed-dev-$(shell cat requirements.txt requirement
 PIP_INSTALL = $(PY) -m pip install --quiet --disable-pip-version-check --no-input --require-hashes
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help venv venv-dev demo up test check lint bench browser clean
+.PHONY: help venv venv-dev demo up test check lint ruff types imports templates migrations settings bench browser
 
 help:
 	@echo "make demo    everything with a believable history and live traffic"
@@ -60,15 +60,28 @@ browser:
 test: venv-dev browser
 	$(PY) -m pytest -n $(PYTEST_WORKERS) $(PYTEST_ARGS)
 
-# Files are checked as they are, committed or not.
-SOURCES := git ls-files -z --cached --others --exclude-standard
-lint: venv-dev
+# One target each, so that `make -k` shows everything that is wrong.
+lint: ruff types imports templates migrations settings
+
+ruff: venv-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+
+types: venv-dev
 	$(VENV)/bin/mypy
+
+imports: venv-dev
 	$(VENV)/bin/lint-imports
-	$(SOURCES) -- '*.html' | xargs -0 -r $(VENV)/bin/djade --check --target-version 5.2
+
+# As they lie there, committed or not.
+templates: venv-dev
+	git ls-files -z --cached --others --exclude-standard -- 'templates/*.html' \
+	  | xargs -0 $(VENV)/bin/djade --check --target-version 5.2
+
+migrations: venv-dev
 	$(PY) manage.py makemigrations --check --dry-run
+
+settings: venv-dev
 	AGENTOPS_HTTPS=1 $(PY) manage.py check --deploy --fail-level WARNING
 
 check: lint test

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import signal
@@ -12,6 +13,8 @@ import urllib.error
 import urllib.request
 from collections import deque
 from dataclasses import dataclass, field
+from http import HTTPStatus
+from http.client import HTTPException
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from agentops.embedded.home import EmbeddedError, Home
@@ -24,7 +27,9 @@ if TYPE_CHECKING:
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 #: Restarts of one process within so many seconds before the supervisor gives up.
 _WINDOW_SECONDS = 300
-_LONGEST_BACK_OFF = 10.0
+_KILLED_BACK_OFF, _LONGEST_BACK_OFF = 0.2, 10.0
+#: The first start of the web processes may take so long before a word is said about it, in seconds.
+_PATIENCE_SECONDS = 30.0
 #: Seconds that each kind gets to stop by itself; together well below ten.
 _STOP_PROGRAMS, _STOP_VALKEY, _STOP_POSTGRES = 3.0, 1.5, 4.5
 
@@ -161,16 +166,23 @@ class Supervisor:
             raise EmbeddedError(message)
 
     def _wait_for_url(self) -> None:
-        """Wait until the web processes give any HTTP answer at all."""
-        while True:
+        """Wait until the web processes answer, and say so when that takes long."""
+        patience = time.monotonic() + _PATIENCE_SECONDS
+        while not self._web_answers():
+            if time.monotonic() > patience:
+                say(f"the web processes do not answer yet; see {self.home.logs}")
+                patience = math.inf
             self._restart_the_dead()
-            try:
-                with urllib.request.urlopen(self.plan.url + "healthz", timeout=2):  # noqa: S310  (http://, our own)
-                    return
-            except urllib.error.HTTPError:
-                return
-            except OSError:
-                self.pause(0.1)
+            self.pause(0.1)
+
+    def _web_answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(self.plan.url + "healthz", timeout=2):  # noqa: S310  (http://, our own)
+                return True
+        except urllib.error.HTTPError as error:
+            return error.code < HTTPStatus.INTERNAL_SERVER_ERROR
+        except (OSError, HTTPException):
+            return False
 
     def _watch(self) -> NoReturn:
         while True:
@@ -191,16 +203,22 @@ class Supervisor:
         return max(0.02, min([restart_at - now for restart_at in waiting], default=1.0))
 
     def _note_death(self, child: Child, record: _Record, now: float) -> None:
-        code = child.process.returncode if child.process else None
+        """Plan the restart. Who was killed from outside did nothing wrong: only those count that end by themselves.
+
+        Raises EmbeddedError when one does so too often.
+        """
+        code = child.process.returncode if child.process else 0
         log = self.home.logs / f"{child.name}.log"
-        record.deaths.append(now)
-        while record.deaths[0] < now - _WINDOW_SECONDS:
-            record.deaths.popleft()
-        count = len(record.deaths)
-        if count > self.plan.max_restarts:
-            message = f"{child.name} died {count} times in {_WINDOW_SECONDS} s; {log} ends with:\n{tail(log, 8)}"
-            raise EmbeddedError(message)
-        back_off = min(0.1 * 3 ** (count - 1), _LONGEST_BACK_OFF)
+        back_off = _KILLED_BACK_OFF
+        if code != -signal.SIGKILL:
+            record.deaths.append(now)
+            while record.deaths[0] < now - _WINDOW_SECONDS:
+                record.deaths.popleft()
+            count = len(record.deaths)
+            if count > self.plan.max_restarts:
+                message = f"{child.name} died {count} times in {_WINDOW_SECONDS} s; {log} ends with:\n{tail(log, 8)}"
+                raise EmbeddedError(message)
+            back_off = min(0.1 * 3 ** (count - 1), _LONGEST_BACK_OFF)
         record.restart_at = now + back_off
         say(f"{child.name} ended with code {code}; it starts again in {back_off:.1f} s ({log})")
 

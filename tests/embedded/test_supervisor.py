@@ -111,6 +111,14 @@ def test_a_program_that_always_dies_stops_everything_with_an_error(homes: Homes)
     assert processes_of(running.home) == []
 
 
+def test_a_program_that_is_killed_again_and_again_is_started_again_and_again(homes: Homes) -> None:
+    running = homes.start(homes.new(), "--no-postgres", f"--run=program={SLEEP}", "--max-restarts=1").ready()
+    for number in range(1, 5):
+        wait_until(lambda: len(psutil.Process(running.process.pid).children()) == 2, "both run")
+        running.child("sleep").kill()
+        running.wait_for("program is running again", times=number)
+
+
 def test_a_failing_preparation_stops_everything_with_an_error(homes: Homes) -> None:
     running = homes.start(homes.new(), "--prepare=false")
     assert running.wait() == 1
