@@ -62,15 +62,18 @@ class Spend(models.Model):
         abstract = True
         managed = False
 
+    def __str__(self) -> str:
+        return f"{self.start:%Y-%m-%d %H:%M} {self.service} {self.key}"
 
-class SpendHourly(Spend):
+
+class SpendHourly(Spend):  # noqa: DJ008  (inherited)
     """Spend by hour."""
 
     class Meta(Spend.Meta):
         db_table = "spend_hourly"
 
 
-class SpendDaily(Spend):
+class SpendDaily(Spend):  # noqa: DJ008  (inherited)
     """Spend by day (UTC)."""
 
     class Meta(Spend.Meta):

@@ -222,9 +222,8 @@ def _runs_with_trees(
     for key, state in states.items():
         if state.needs_tree or len(state.llm_scopes) > 1:
             trees.add(key)
-        elif parents := set(state.open_parents):
-            if any(e.span.kind in _MODEL_KINDS and e.span.span_id.hex() in parents for e in by_run[key]):
-                trees.add(key)
+        elif any(e.span.kind in _MODEL_KINDS and e.span.span_id.hex() in state.open_parents for e in by_run[key]):
+            trees.add(key)
     unseen = {
         (key[0], e.span.parent_span_id, key[1])
         for key, state in states.items()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,28 +15,42 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationSc
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource as ResourceMessage
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as SpanMessage
 
+from agentops.domain.dialects.normalise import DIALECTS
 from agentops.domain.spans import Attributes, AttributeValue, Event, RawSpan, Resource
 from agentops.ingest import wire
 
 MAX_SPAN_BYTES = 4 * 1024 * 1024
-#: A span larger than this is counted before it is built.
-COUNTED_SPAN_BYTES = 16 * 1024
-MAX_MESSAGES_PER_SPAN = 20_000
+#: A span, resource or scope larger than this is walked before it is built.
+WALKED_BYTES = 16 * 1024
+MAX_FIELDS_PER_SPAN = 60_000
+#: Fields of resources and scopes that a request may have for each span that it may carry.
+FIELDS_AROUND_A_SPAN = 8
 MAX_DEPTH = 64
+#: Attributes, events and items of lists that one request may bring: each takes 60 to 140 bytes.
+MAX_VALUES = 300_000
 MAX_VALUE_DEPTH = 32
 MAX_ATTRIBUTES = 1_024
 MAX_EVENTS = 128
 MAX_VALUE_CHARS = 1_048_576
 MAX_ITEMS = 1_024
-#: Opening brackets and commas in a JSON body: each may become an object.
-MAX_JSON_STRUCTURE = 1_200_000
-MAX_JSON_OBJECTS = 400_000
+#: What may be built from a JSON body: each opening bracket counts for four commas, as it takes
+#: about 300 bytes and what stands between two commas about 80.
+MAX_JSON_WEIGHT = 700_000
+JSON_OPENING_WEIGHT = 4
 MAX_INT = (1 << 63) - 1
+#: What a 64-bit number has, with its sign.
+MAX_DIGITS = 20
 TRACE_ID_BYTES, SPAN_ID_BYTES = 16, 8
 NS = 10**9
 MAX_REASONS = 10
 #: A duration that no span has: such an end is as wrong as the start it goes with.
 MAX_DURATION_NS = 40 * 86_400 * NS
+
+
+#: The names that the dialects read: they are kept however many attributes come before them.
+TELLING = frozenset(
+    name for dialect in DIALECTS for name in (*dialect.readers, *(holder for holder, _ in dialect.expand))
+)
 
 
 class BadRequest(ValueError):
@@ -63,6 +78,14 @@ class Decoded:
     spans: list[RawSpan] = field(default_factory=list)
     rejected: int = 0
     notes: Counter[str] = field(default_factory=Counter)
+    values: int = 0
+
+    def spend(self, values: int) -> None:
+        """Count values before they are built. Raises ``TooLarge`` when there are too many."""
+        self.values += values
+        if self.values > MAX_VALUES:
+            message = f"A request may carry at most {MAX_VALUES} attributes, events and items of lists."
+            raise TooLarge(message)
 
     def reject(self, reason: str) -> None:
         """Refuse one span."""
@@ -107,49 +130,48 @@ _Scopes = list[tuple[_Slice | None, list[_Slice]]]
 
 def _slices(data: memoryview, bounds: Limits) -> list[tuple[_Slice | None, _Scopes]]:
     """Where resources, scopes and spans lie; counts them, builds nothing else."""
-    total = 0
+    spans_left, fields_left = bounds.spans, bounds.spans * FIELDS_AROUND_A_SPAN
     found: list[tuple[_Slice | None, _Scopes]] = []
     for number, start, end in wire.fields(data, 0, len(data)):
-        if number != 1:
-            continue
+        fields_left -= 1
         resource: _Slice | None = None
         scopes: _Scopes = []
-        for inner, inner_start, inner_end in wire.fields(data, start, end):
+        for inner, inner_start, inner_end in wire.fields(data, start, end) if number == 1 else ():
+            fields_left -= 1
+            scope: _Slice | None = None
+            spans: list[_Slice] = []
             if inner == 1:
                 resource = (inner_start, inner_end)
-            elif inner == 2:
-                scope: _Slice | None = None
-                spans: list[_Slice] = []
-                for leaf, leaf_start, leaf_end in wire.fields(data, inner_start, inner_end):
-                    if leaf == 2:
-                        spans.append((leaf_start, leaf_end))
-                        total += 1
-                    elif leaf == 1:
-                        scope = (leaf_start, leaf_end)
-                    _check_count(total, bounds)
+            for leaf, leaf_start, leaf_end in wire.fields(data, inner_start, inner_end) if inner == 2 else ():
+                fields_left -= 1
+                if leaf == 2:
+                    spans.append((leaf_start, leaf_end))
+                    spans_left -= 1
+                elif leaf == 1:
+                    scope = (leaf_start, leaf_end)
+                if spans_left < 0 or fields_left < 0:
+                    raise _too_many_spans(bounds)
+            if spans:
                 scopes.append((scope, spans))
-                total += not spans
-                _check_count(total, bounds)
-        found.append((resource, scopes))
-        total += not scopes
-        _check_count(total, bounds)
+            if fields_left < 0:
+                raise _too_many_spans(bounds)
+        if scopes:
+            found.append((resource, scopes))
+        if fields_left < 0:
+            raise _too_many_spans(bounds)
     return found
 
 
-def _check_count(total: int, bounds: Limits) -> None:
-    if total > bounds.spans:
-        message = f"A request may carry at most {bounds.spans} spans."
-        raise TooLarge(message)
+def _too_many_spans(bounds: Limits) -> TooLarge:
+    return TooLarge(f"A request may carry at most {bounds.spans} spans.")
 
 
 def _resource(data: memoryview, where: _Slice | None, decoded: Decoded) -> Attributes:
     if where is None:
         return {}
-    start, end = where
     try:
-        wire.count(data, start, end, wire.RESOURCE, MAX_MESSAGES_PER_SPAN, MAX_DEPTH)
-        return _attributes(ResourceMessage.FromString(bytes(data[start:end])).attributes)
-    except (ValueError, DecodeError):
+        return _attributes(ResourceMessage.FromString(_checked(data, *where, wire.RESOURCE)).attributes, decoded)
+    except (wire.Malformed, wire.TooManyFields, wire.TooDeep, TooManyBytes, DecodeError):
         decoded.notes["a resource could not be decoded: its attributes are not known"] += 1
         return {}
 
@@ -157,32 +179,41 @@ def _resource(data: memoryview, where: _Slice | None, decoded: Decoded) -> Attri
 def _scope(data: memoryview, where: _Slice | None) -> str:
     if where is None:
         return ""
-    start, end = where
     try:
-        wire.count(data, start, end, wire.SCOPE, MAX_MESSAGES_PER_SPAN, MAX_DEPTH)
-        return str(InstrumentationScope.FromString(bytes(data[start:end])).name)
-    except (ValueError, DecodeError):
+        return str(InstrumentationScope.FromString(_checked(data, *where, wire.SCOPE)).name)
+    except (wire.Malformed, wire.TooManyFields, wire.TooDeep, TooManyBytes, DecodeError):
         return ""
 
 
-def _span(data: memoryview, start: int, end: int, scope: str, resource: Resource, decoded: Decoded) -> RawSpan | None:
-    if end - start > COUNTED_SPAN_BYTES:
+class TooManyBytes(ValueError):
+    """One span, resource or scope is too long."""
+
+
+def _checked(data: memoryview, start: int, end: int, schema: wire.Schema) -> bytes:
+    """The bytes of a message that is safe to build."""
+    if end - start > WALKED_BYTES:
         if end - start > MAX_SPAN_BYTES:
-            decoded.reject(f"a span is larger than {MAX_SPAN_BYTES} bytes")
-            return None
-        try:
-            wire.count(data, start, end, wire.SPAN, MAX_MESSAGES_PER_SPAN, MAX_DEPTH)
-        except wire.Malformed:
-            decoded.reject("a span is not a protobuf message")
-            return None
-        except (wire.TooManyMessages, wire.TooDeep):
-            decoded.reject("a span holds too many or too deeply nested values")
-            return None
+            raise TooManyBytes
+        wire.check(data, start, end, schema, MAX_FIELDS_PER_SPAN, MAX_DEPTH)
+    return bytes(data[start:end])
+
+
+def _span(
+    data: memoryview, start: int, end: int, scope: str, resource: Resource, decoded: Decoded
+) -> RawSpan | None:
     try:
-        message = SpanMessage.FromString(bytes(data[start:end]))
-    except DecodeError:
+        message = SpanMessage.FromString(_checked(data, start, end, wire.SPAN))
+    except (wire.Malformed, DecodeError):
         decoded.reject("a span could not be decoded (invalid UTF-8, or not a protobuf message)")
         return None
+    except (wire.TooManyFields, wire.TooDeep):
+        decoded.reject("a span holds too many or too deeply nested values")
+        return None
+    except TooManyBytes:
+        decoded.reject(f"a span is larger than {MAX_SPAN_BYTES} bytes")
+        return None
+    events = message.events
+    decoded.spend(len(events))
     status = message.status
     return RawSpan(
         message.trace_id,
@@ -193,41 +224,52 @@ def _span(data: memoryview, start: int, end: int, scope: str, resource: Resource
         message.end_time_unix_nano,
         status.code,
         status.message,
-        _attributes(message.attributes),
+        _attributes(message.attributes, decoded),
         [
-            Event(event.name, event.time_unix_nano, _attributes(event.attributes))
-            for event in message.events[:MAX_EVENTS]
+            Event(event.name, event.time_unix_nano, _attributes(event.attributes, decoded))
+            for event in events[:MAX_EVENTS]
         ]
-        if message.events
+        if events
         else [],
         scope,
         resource,
     )
 
 
-def _attributes(pairs: Iterable[KeyValue]) -> Attributes:
+def _attributes(pairs: Sequence[KeyValue], decoded: Decoded) -> Attributes:
+    decoded.spend(len(pairs))
     found: Attributes = {}
-    for pair in pairs:
+    for pair in pairs if len(pairs) <= MAX_ATTRIBUTES else _most_telling(pairs):
         value = pair.value
         # By far the most frequent kinds first; reading an unset string is cheap.
         text = value.string_value
         if text:
             found[pair.key] = text if len(text) <= MAX_VALUE_CHARS else text[:MAX_VALUE_CHARS]
         else:
-            found[pair.key] = _value(value, 0)
-        if len(found) >= MAX_ATTRIBUTES:
-            break
+            found[pair.key] = _value(value, 0, decoded)
     return found
 
 
-def _value(value: AnyValue, depth: int) -> AttributeValue:
+def _most_telling(pairs: Sequence[KeyValue]) -> Iterable[KeyValue]:
+    """The first attributes, and of the others those that a dialect reads: none hides the tokens."""
+    yield from pairs[:MAX_ATTRIBUTES]
+    for pair in pairs[MAX_ATTRIBUTES:]:
+        if pair.key in TELLING:
+            yield pair
+
+
+def _value(value: AnyValue, depth: int, decoded: Decoded) -> AttributeValue:
     kind = value.WhichOneof("value")
     if kind is None or depth > MAX_VALUE_DEPTH:
         return None
     if kind == "array_value":
-        return [_value(item, depth + 1) for item in value.array_value.values[:MAX_ITEMS]]
+        items = value.array_value.values
+        decoded.spend(len(items))
+        return [_value(item, depth + 1, decoded) for item in items[:MAX_ITEMS]]
     if kind == "kvlist_value":
-        return {pair.key: _value(pair.value, depth + 1) for pair in value.kvlist_value.values[:MAX_ITEMS]}
+        pairs = value.kvlist_value.values
+        decoded.spend(len(pairs))
+        return {pair.key: _value(pair.value, depth + 1, decoded) for pair in pairs[:MAX_ITEMS]}
     found: AttributeValue = getattr(value, kind)
     return found
 
@@ -258,15 +300,7 @@ def _accept(span: RawSpan, bounds: Limits, decoded: Decoded) -> None:
 
 def decode_json(body: bytes, bounds: Limits) -> Decoded:
     """An ``ExportTraceServiceRequest`` as OTLP spells it in JSON. Raises ``BadRequest`` or ``TooLarge``."""
-    objects = body.count(b"{") + body.count(b"[")
-    if objects > MAX_JSON_OBJECTS or objects + body.count(b",") > MAX_JSON_STRUCTURE:
-        message = "The body holds too many JSON values."
-        raise TooLarge(message)
-    try:
-        root = orjson.loads(body)
-    except ValueError as error:
-        message = f"The body is not JSON: {str(error)[:200]}."
-        raise BadRequest(message) from error
+    root = _load_json(body)
     if not isinstance(root, dict):
         message = "The body is not a JSON ExportTraceServiceRequest: an object is expected."
         raise BadRequest(message)
@@ -285,10 +319,45 @@ def decode_json(body: bytes, bounds: Limits) -> Decoded:
                 message = "spans must be an array."
                 raise BadRequest(message)
             total += len(spans)
-            _check_count(total, bounds)
+            if total > bounds.spans:
+                raise _too_many_spans(bounds)
             for span in spans:
                 _json_span(span, name if isinstance(name, str) else "", resource, bounds, decoded)
     return decoded
+
+
+def _load_json(body: bytes) -> Any:
+    openings = body.count(b"{") + body.count(b"[")
+    commas = body.count(b",")
+    if openings * JSON_OPENING_WEIGHT + commas > MAX_JSON_WEIGHT:
+        # JSON inside of a string is text and builds nothing; there, quotes are escaped.
+        openings -= body.count(b'{\\"') + body.count(b'[\\"')
+        commas -= body.count(b',\\"')
+        if openings * JSON_OPENING_WEIGHT + commas > MAX_JSON_WEIGHT:
+            message = "The body holds too many JSON values."
+            raise TooLarge(message)
+    try:
+        return orjson.loads(body)
+    except ValueError as error:
+        try:
+            return orjson.loads(_mended(body))
+        except ValueError:
+            message = f"The body is not JSON: {str(error)[:200]}."
+            raise BadRequest(message) from error
+
+
+#: Half of a surrogate pair, escaped: what is left when a sender cuts a text within an emoji. An
+#: even number of backslashes before it is text and stays.
+_LONE_SURROGATE = re.compile(
+    rb"(?<!\\)((?:\\\\)*)(?:"
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+)
+
+
+def _mended(body: bytes) -> bytes:
+    """JSON whose broken characters are U+FFFD: they must not cost a batch."""
+    return _LONE_SURROGATE.sub(rb"\1\\ufffd", body.decode(errors="replace").encode())
 
 
 def _objects(parent: dict[str, Any], key: str) -> list[dict[str, Any]]:
@@ -312,7 +381,7 @@ def _json_span(span: Any, scope: str, resource: Resource, bounds: Limits, decode
         raw = RawSpan(
             trace_id=_hex(span.get("traceId")),
             span_id=_hex(span.get("spanId")),
-            parent_span_id=_hex(span.get("parentSpanId") or ""),
+            parent_span_id=_parent(span.get("parentSpanId")),
             name=_text(span.get("name")),
             start_ns=_unsigned(span.get("startTimeUnixNano")),
             end_ns=_unsigned(span.get("endTimeUnixNano")),
@@ -320,7 +389,11 @@ def _json_span(span: Any, scope: str, resource: Resource, bounds: Limits, decode
             status_message=_text(status.get("message")),
             attributes=_json_attributes(span.get("attributes")),
             events=[
-                Event(_text(event.get("name")), 0, _json_attributes(event.get("attributes")))
+                Event(
+                    _text(event.get("name")),
+                    _unsigned(event.get("timeUnixNano")),
+                    _json_attributes(event.get("attributes")),
+                )
                 for event in (events if isinstance(events, list) else ())[:MAX_EVENTS]
                 if isinstance(event, dict)
             ],
@@ -345,35 +418,36 @@ def _hex(value: Any) -> bytes:
     raise ValueError(message)
 
 
+def _parent(value: Any) -> bytes:
+    """A parent that cannot be one is none; the span counts all the same."""
+    try:
+        return _hex(value)
+    except ValueError:
+        return b""
+
+
 def _text(value: Any) -> str:
     return value[:MAX_VALUE_CHARS] if isinstance(value, str) else ""
 
 
 def _unsigned(value: Any) -> int:
-    """A 64-bit number as a string or a number; 0 when absent."""
-    if value is None:
-        return 0
-    if type(value) is int:
-        number = value
-    elif isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 20:
-        number = int(value)
-    else:
-        message = "a time is not an unsigned 64-bit number"
-        raise ValueError(message)
-    return max(number, 0)
+    """A 64-bit number as a string or a number; 0, which is no time, when it is neither."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= MAX_DIGITS:
+        return int(value)
+    return value if type(value) is int and value >= 0 else 0
 
 
 def _json_attributes(pairs: Any) -> Attributes:
     found: Attributes = {}
     for pair in pairs if isinstance(pairs, list) else ():
-        if isinstance(pair, dict) and isinstance(key := pair.get("key"), str):
+        if not isinstance(pair, dict) or not isinstance(key := pair.get("key"), str):
+            continue
+        if len(found) < MAX_ATTRIBUTES or key in TELLING:
             found[key] = _json_value(pair.get("value"), 0)
-            if len(found) >= MAX_ATTRIBUTES:
-                break
     return found
 
 
-def _json_value(value: Any, depth: int) -> AttributeValue:
+def _json_value(value: Any, depth: int) -> AttributeValue:  # noqa: PLR0911  (one answer a kind)
     if not isinstance(value, dict) or depth > MAX_VALUE_DEPTH:
         return None
     for kind, inner in value.items():
@@ -402,12 +476,7 @@ def _json_value(value: Any, depth: int) -> AttributeValue:
 
 def _integer(value: Any) -> int | float | str | None:
     """A 64-bit integer, as a number or a decimal string; what is neither is for the dialect to refuse."""
-    if type(value) is int:
-        return value
-    if isinstance(value, str) and len(value) <= 20:
-        try:
-            number = int(value)
-        except ValueError:
-            return value
+    if isinstance(value, str) and value.isascii() and value.removeprefix("-").isdigit() and len(value) <= MAX_DIGITS:
+        number = int(value)
         return number if -MAX_INT - 1 <= number <= MAX_INT else value
-    return value if isinstance(value, float) else None
+    return value if isinstance(value, (int, float, str)) and not isinstance(value, bool) else None

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 _MAX_VARINT = 10
+_NUMERIC = (0, 0, 0)
 
 #: Schemas of nested messages, as far as they nest: field number -> schema of the message there.
 Schema = dict[int, "Schema"]
@@ -19,7 +20,7 @@ KEY_VALUE: Schema = {2: ANY_VALUE}
 ANY_VALUE[5] = {1: ANY_VALUE}  # ArrayValue.values
 ANY_VALUE[6] = {1: KEY_VALUE}  # KeyValueList.values
 SPAN: Schema = {9: KEY_VALUE, 11: {3: KEY_VALUE}, 13: {4: KEY_VALUE}, 15: {}}
-RESOURCE: Schema = {1: KEY_VALUE}
+RESOURCE: Schema = {1: KEY_VALUE, 3: {3: {}, 4: {}}}  # attributes; entity_refs and their lists of keys
 SCOPE: Schema = {3: KEY_VALUE}
 
 
@@ -27,8 +28,8 @@ class Malformed(ValueError):
     """The bytes are not a protobuf message."""
 
 
-class TooManyMessages(ValueError):
-    """There are more messages in the bytes than may be built."""
+class TooManyFields(ValueError):
+    """There are more fields in the bytes than may be walked, or built."""
 
 
 class TooDeep(ValueError):
@@ -48,9 +49,9 @@ def _varint(data: memoryview, at: int, end: int) -> tuple[int, int]:
 
 
 def fields(data: memoryview, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """The length-delimited fields of a message: (field number, start, end); others are skipped.
+    """The length-delimited fields of a message: (field number, start, end).
 
-    Raises ``Malformed``.
+    Any other field is (0, 0, 0), so that whoever counts fields counts it too. Raises ``Malformed``.
     """
     at = start
     while at < end:
@@ -71,11 +72,17 @@ def fields(data: memoryview, start: int, end: int) -> Iterator[tuple[int, int, i
             yield tag >> 3, at, at + size
             at += size
         elif wire == VARINT:
-            _, at = _varint(data, at, end)
+            if at < end and data[at] < 0x80:
+                at += 1
+            else:
+                _, at = _varint(data, at, end)
+            yield _NUMERIC
         elif wire == FIXED64:
             at += 8
+            yield _NUMERIC
         elif wire == FIXED32:
             at += 4
+            yield _NUMERIC
         else:
             message = "a field has a wire type that does not exist"
             raise Malformed(message)
@@ -84,23 +91,23 @@ def fields(data: memoryview, start: int, end: int) -> Iterator[tuple[int, int, i
         raise Malformed(message)
 
 
-def count(data: memoryview, start: int, end: int, schema: Schema, most: int, depth: int) -> int:
-    """How many messages a message holds, itself not counted.
+def check(data: memoryview, start: int, end: int, schema: Schema, most: int, depth: int) -> None:
+    """Walk a message and the messages in it, and build nothing.
 
-    Raises ``TooManyMessages`` beyond ``most``, ``TooDeep`` beyond ``depth`` levels, ``Malformed``.
+    Every field counts, whether the schema knows it or not: each costs time, and most cost memory.
+    Raises ``TooManyFields`` beyond ``most`` fields, ``TooDeep`` beyond ``depth`` levels, ``Malformed``.
     """
     total = 0
     waiting = [(start, end, schema, 0)]
     while waiting:
         start, end, schema, level = waiting.pop()
         for number, inner, inner_end in fields(data, start, end):
-            if (nested := schema.get(number)) is None:
-                continue
             total += 1
             if total > most:
-                raise TooManyMessages
+                raise TooManyFields
+            nested = schema.get(number)
+            if not nested or inner == inner_end:
+                continue
             if level >= depth:
                 raise TooDeep
-            if nested and inner != inner_end:
-                waiting.append((inner, inner_end, nested, level + 1))
-    return total
+            waiting.append((inner, inner_end, nested, level + 1))

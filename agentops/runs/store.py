@@ -189,7 +189,8 @@ SELECT trace_id, service, {_DIMENSIONS}, {_ORDERS}, name,
     coalesce(string_to_array(nullif(agents, ''), E'\\x1f'), '{{}}'), has_root, root_error, last_ended_ns, last_error,
     to_timestamp(0) + started_us * interval '1 microsecond', to_timestamp(0) + latest_us * interval '1 microsecond',
     now(), now(), {_MEASURES}, spans, needs_tree,
-    coalesce(string_to_array(nullif(open_parents, ''), E'\\x1f'), '{{}}'), coalesce(string_to_array(nullif(llm_scopes, ''), E'\\x1f'), '{{}}')
+    coalesce(string_to_array(nullif(open_parents, ''), E'\\x1f'), '{{}}'),
+    coalesce(string_to_array(nullif(llm_scopes, ''), E'\\x1f'), '{{}}')
 FROM (SELECT trace_id, service, {_DIMENSIONS}, {_ORDERS}, name, agents, has_root, root_error,
         last_ended_ns, last_error, started_us, latest_us, {_MEASURES}, spans, needs_tree, open_parents, llm_scopes
     FROM unnest(%b::bytea[], %b::text[], {"%b::text[], " * 5} {"%b::bigint[], " * 5}

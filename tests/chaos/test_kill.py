@@ -136,7 +136,7 @@ def instance(tmp_path_factory: pytest.TempPathFactory, free_port: int) -> Iterat
 
 def test_killing_anything_under_load_loses_and_doubles_nothing(instance: Instance) -> None:
     seed = os.environ.get("AGENTOPS_CHAOS_SEED") or str(random.SystemRandom().randrange(10**6))
-    print(f"seed {seed}")
+    print(f"seed {seed}")  # noqa: T201  (so that a failure can be had again)
     rng = random.Random(seed)
     acknowledged, stop = Acknowledged(), threading.Event()
     senders = [Sender(instance.port, instance.key, f"{seed}-{n}", acknowledged, stop) for n in range(SENDERS)]

@@ -62,7 +62,8 @@ def test_any_order_batching_and_repetition_gives_the_same_books(
     assert read_books(cursor) == expected
 
 
-def test_concurrent_writers_leave_the_same_books(transactional_db: None) -> None:
+@pytest.mark.django_db(transaction=True)
+def test_concurrent_writers_leave_the_same_books() -> None:
     entries = [entry for n in range(12) for entry in run_entries(n, size=20)]
     with connect("test") as one, one.cursor(binary=True) as raw:
         book(raw, entries, set())
