@@ -281,6 +281,8 @@ CLOCK_PAST_DAYS = 400
 CLOCK_FUTURE_SECONDS = 600
 #: A run without a root span counts as running until it has been silent for this long.
 RUN_IDLE_SECONDS = 600
+#: Networks whose monitors may read ``/metrics`` without signing in.
+METRICS_NETWORKS = os.environ.get("AGENTOPS_METRICS_NETWORKS", "127.0.0.0/8,::1/128").split(",")
 
 LOGGING = {
     "version": 1,

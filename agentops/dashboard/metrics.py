@@ -1,0 +1,72 @@
+"""What Prometheus reads: taken from the database at each scrape, so that every web process says the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from django.db import DatabaseError
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
+
+from agentops.dashboard import insight
+from agentops.ingest.models import Heartbeat
+
+__all__ = ["CONTENT_TYPE", "render"]
+
+NANO = 1_000_000_000
+PREFIX = "agentops"
+
+
+class _Collector:
+    """Reads the database when it is asked."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+
+    def collect(self) -> Iterator[Metric]:
+        """``agentops_up`` always; the rest when the database answers."""
+        try:
+            found = [*self._ingest(), *self._books(), *self._processes()]
+        except DatabaseError:
+            found = []
+        yield GaugeMetricFamily(f"{PREFIX}_database_up", "Whether the database answers.", value=bool(found))
+        yield from found
+
+    def _ingest(self) -> Iterator[Metric]:
+        """Counters of the UTC day: they start from 0 at midnight, which ``rate()`` takes for a restart."""
+        midnight = self.now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        totals = insight.sum_ingest(since=midnight)
+        yield CounterMetricFamily(f"{PREFIX}_ingest_requests", "OTLP requests, this UTC day.", value=totals.requests)
+        yield CounterMetricFamily(f"{PREFIX}_ingest_bytes", "OTLP bytes received, this UTC day.", value=totals.bytes)
+        spans = CounterMetricFamily(f"{PREFIX}_ingest_spans", "Spans received, this UTC day.", labels=["outcome"])
+        for outcome in ("accepted", "duplicate", "conflicting", "rejected"):
+            spans.add_metric([outcome], getattr(totals, outcome))
+        yield spans
+        kept = insight.quarantine(now=self.now)
+        yield GaugeMetricFamily(f"{PREFIX}_quarantine_requests", "Requests not digested yet.", value=kept.waiting)
+        age = kept.oldest_seconds
+        yield GaugeMetricFamily(f"{PREFIX}_quarantine_oldest_seconds", "Age of the oldest of them.", value=age)
+
+    def _books(self) -> Iterator[Metric]:
+        last = insight.last_reconciliation()
+        if last is not None:
+            off, at = float(last.discrepancy_nano) / NANO, last.checked_at.timestamp()
+            yield GaugeMetricFamily(f"{PREFIX}_books_discrepancy_usd", "Spans against rollups.", value=off)
+            yield GaugeMetricFamily(f"{PREFIX}_books_checked_timestamp_seconds", "When that was.", value=at)
+        yield GaugeMetricFamily(f"{PREFIX}_database_bytes", "Size of the database.", value=insight.database_bytes())
+        yield CounterMetricFamily(f"{PREFIX}_live_events", "Events recorded for browsers.", value=insight.last_event())
+
+    def _processes(self) -> Iterator[Metric]:
+        beats = GaugeMetricFamily(f"{PREFIX}_heartbeat_timestamp_seconds", "Last heartbeat.", labels=["process"])
+        for beat in Heartbeat.objects.order_by("name"):
+            beats.add_metric([beat.name], beat.at.timestamp())
+        yield beats
+
+
+def render(now: datetime) -> bytes:
+    """The exposition text."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collector(now))
+    return generate_latest(registry)

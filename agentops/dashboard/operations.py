@@ -1,0 +1,37 @@
+"""The operations page: what the product knows of itself."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from agentops.dashboard import health, insight
+from agentops.ingest.models import Heartbeat
+from agentops.pages import page_context
+
+HOUR = timedelta(hours=1)
+
+
+@require_safe
+def operations(request: HttpRequest) -> HttpResponse:
+    """The page, or its numbers alone for htmx."""
+    context = page_context(request)
+    now = context["now"]
+    context |= {
+        "parts": health.parts(),
+        "heartbeats": Heartbeat.objects.order_by("name"),
+        "late_before": now - timedelta(seconds=health.HEARTBEAT_LATE_SECONDS),
+        "totals": insight.sum_ingest(since=now - HOUR),
+        "services": insight.list_ingest(since=now - HOUR),
+        "minutes": insight.accepted_by_minute(now=now),
+        "quarantine": insight.quarantine(now=now),
+        "quarantined": insight.list_quarantined(),
+        "books": insight.last_reconciliation(),
+        "database_bytes": insight.database_bytes(),
+        "last_event": insight.last_event(),
+    }
+    template = "dashboard/operations.html#numbers" if request.headers.get("HX-Request") else "dashboard/operations.html"
+    return render(request, template, context)
