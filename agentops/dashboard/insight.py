@@ -50,6 +50,11 @@ class QuarantineState:
     oldest_seconds: float
     given_up: int
 
+    @property
+    def oldest_ms(self) -> float:
+        """The oldest age in milliseconds."""
+        return self.oldest_seconds * 1_000
+
 
 def sum_ingest(*, since: datetime) -> Ingest:
     """All services together."""

@@ -105,7 +105,7 @@ WHERE NOT has_root AND last_received_at > now() - %(idle)s AND {_IN_ENVIRONMENT}
 
 def flights(environment: str, from_: datetime, until: datetime) -> tuple[Flight, dict[str, Flight]]:
     """Runs of the window and those under way: of all services together, and of each. Two statements."""
-    parameters = {
+    parameters: dict[str, Any] = {
         "environment": environment,
         "from": from_,
         "until": until,
