@@ -26,6 +26,8 @@ NS_PER_DAY = 86_400_000_000_000
 _SCALE = 10**18
 _PER_NANO = 10**9
 _MAX_CACHED = 20_000
+# A member of an enum is looked up through its metaclass, at a fifth of a microsecond.
+_EMBEDDING, _GENAI_PRICES = Kind.EMBEDDING, PriceSource.GENAI_PRICES
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 UNPRICED = Cost(None, None, None)
@@ -145,7 +147,7 @@ class PriceList:
         if prices is None:
             return UNPRICED
         amount = _amount(prices.at(at_ns), usage, is_embedding=is_embedding)
-        return UNPRICED if amount is None else Cost(amount, PriceSource.GENAI_PRICES, prices.price_id)
+        return UNPRICED if amount is None else Cost(amount, _GENAI_PRICES, prices.price_id)
 
 
 def _amount(rates: _Rates, usage: TokenUsage, *, is_embedding: bool) -> int | None:
@@ -259,7 +261,7 @@ def span_cost(span: Span, prices: PriceList) -> Cost:
     cost = UNPRICED
     usage = span.usage
     if usage.input is not None or usage.output is not None:
-        is_embedding = span.kind is Kind.EMBEDDING
+        is_embedding = span.kind is _EMBEDDING
         if span.response_model is not None:
             cost = prices.cost(usage, span.provider, span.response_model, span.start_ns, is_embedding=is_embedding)
         if cost.nano is None and span.request_model is not None:

@@ -337,7 +337,7 @@ def _item_of_entry(entry: Entry) -> Item:
 
 
 def _usage_fields(*fields: int | None) -> int:
-    return sum(1 for value in fields if value is not None)
+    return sum(1 for value in fields if value)
 
 
 def _item_of_stored(span: StoredSpan) -> Item:

@@ -14,7 +14,7 @@ from agentops.domain.spans import AttributeValue
 MAX_TOKENS = 1 << 40
 MAX_COST_NANO = 10**15
 MAX_NAME_CHARS = 256
-_MAX_CACHED_CHARS = 128
+_MAX_KNOWN, _MAX_KNOWN_CHARS = 32_768, 128
 #: orjson writes no more than 254 levels; with fewer brackets than this a text cannot have as many.
 _MAX_BRACKETS = 200
 NANO = 10**9
@@ -35,18 +35,30 @@ def _short(text: str) -> str | None:
     return clean(text[:MAX_NAME_CHARS].rstrip())
 
 
-_short_cached = lru_cache(maxsize=32_768)(_short)
+#: Names that were seen: the same few come with every span. A dict asked in line is cheaper than a cached function.
+_known: dict[str, str | None] = {}
+_UNSEEN = "\x00"
 
 
 def name(value: object) -> str | None:
     """The short identifying text that a value holds, stripped; ``None`` when empty, scrubbed or no text."""
     if type(value) is str:
-        # Long values are not names: they would only fill the cache.
-        return _short_cached(value) if len(value) <= _MAX_CACHED_CHARS else _short(value)
+        seen = _known.get(value, _UNSEEN)
+        if seen is not _UNSEEN:
+            return seen
+        found = _short(value)
+        if len(value) <= _MAX_KNOWN_CHARS:
+            if len(_known) >= _MAX_KNOWN:
+                _known.clear()
+            _known[value] = found
+        return found
     if value is None or isinstance(value, (bool, bytes, dict)):
         return None
     if isinstance(value, list):
-        return next((found for item in value if not isinstance(item, list) and (found := name(item))), None)
+        for item in value:
+            if not isinstance(item, list) and (first := name(item)) is not None:
+                return first
+        return None
     return _short(str(value)[:MAX_NAME_CHARS])
 
 
