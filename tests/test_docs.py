@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 from django.db import connection
 
 from agentops.accounts.actions import create_ingest_key
@@ -73,6 +74,14 @@ def test_the_architecture_names_every_part_of_the_house() -> None:
     assert {part for part in parts if f"`{part}`" not in text} == set()
 
 
+def test_the_manual_lists_every_metric_and_no_other() -> None:
+    source = (ROOT / "agentops" / "dashboard" / "metrics.py").read_text()
+    kinds = re.findall(r"(Counter|Gauge)MetricFamily\(\s*f\"{PREFIX}_(\w+)\"", source)
+    names = {f"agentops_{name}{'_total' if kind == 'Counter' else ''}" for kind, name in kinds}
+    manual = re.findall(r"^\| (`agentops_.*?) \|", (ROOT / "docs" / "operate.md").read_text(), re.MULTILINE)
+    assert set(re.findall(r"`(agentops_\w+)", " ".join(manual))) == names
+
+
 def test_decisions_are_numbered_without_gaps() -> None:
     numbers = [int(path.name[:4]) for path in sorted((ROOT / "docs" / "decisions").glob("*.md"))]
     assert numbers == list(range(1, len(numbers) + 1))
@@ -123,7 +132,10 @@ def _emptied_books() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_emptied_books")
 @pytest.mark.django_db(transaction=True)
-def test_the_first_trace_of_the_readme_is_booked_at_what_it_says(tmp_path: Path) -> None:
+def test_the_first_trace_of_the_readme_is_booked_at_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "STATIC_ROOT", tmp_path)
     headers, body = curl_of(ROOT / "README.md", create_ingest_key(name="readme"), tmp_path)
     answer = asyncio.run(send(headers, body))
     assert (answer.status, answer.body) == (200, b"{}")
