@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,8 @@ from django.db import close_old_connections
 
 from agentops.accounts import actions
 from agentops.ingest.answers import Refused
+
+log = logging.getLogger(__name__)
 
 #: A key that was found good is not looked up again for this long: revoking takes seconds.
 TRUSTED_SECONDS = 3.0
@@ -45,17 +48,21 @@ class Gate:
 
     async def admit(self, headers: dict[bytes, bytes], address: str) -> Sender:
         """The sender that the headers authenticate. Raises ``Refused`` with 401, 429 or 503."""
-        self._check_failures(address)
         text = key_of(headers)
         if not text:
             raise Refused(401, "An ingest key is required: Authorization: Bearer <key>.")
         known = self._trusted.get(text)
         if known is not None and known[0] > self.clock():
             return known[1]
+        # A key that was good a moment ago is no guess: who guesses must not lock out others who
+        # share an address, behind a proxy or in a cluster.
+        if known is None:
+            self._check_failures(address)
         loop = asyncio.get_running_loop()
         try:
             sender = await loop.run_in_executor(self._threads, self._look_up, text)
         except Exception as error:  # whatever keeps us from looking is our fault, and passes
+            log.warning("keys cannot be checked: %s", type(error).__name__)
             raise Refused(503, "Keys cannot be checked just now; try again.", retry_after=1) from error
         if sender is None:
             self._trusted.pop(text, None)

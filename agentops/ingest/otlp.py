@@ -1,15 +1,12 @@
-"""OTLP, and nothing else: bytes of an export request to plain spans, bounded before they are built."""
+"""OTLP in protobuf, and what both of its encodings share: bytes to plain spans, bounded before they are built."""
 
 from __future__ import annotations
 
-import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-import orjson
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource as ResourceMessage
@@ -33,19 +30,11 @@ MAX_ATTRIBUTES = 1_024
 MAX_EVENTS = 128
 MAX_VALUE_CHARS = 1_048_576
 MAX_ITEMS = 1_024
-#: What may be built from a JSON body: each opening bracket counts for four commas, as it takes
-#: about 300 bytes and what stands between two commas about 80.
-MAX_JSON_WEIGHT = 700_000
-JSON_OPENING_WEIGHT = 4
-MAX_INT = (1 << 63) - 1
-#: What a 64-bit number has, with its sign.
-MAX_DIGITS = 20
 TRACE_ID_BYTES, SPAN_ID_BYTES = 16, 8
 NS = 10**9
 MAX_REASONS = 10
 #: A duration that no span has: such an end is as wrong as the start it goes with.
 MAX_DURATION_NS = 40 * 86_400 * NS
-
 
 #: The names that the dialects read: they are kept however many attributes come before them.
 TELLING = frozenset(
@@ -109,61 +98,80 @@ def decode_protobuf(body: bytes, bounds: Limits) -> Decoded:
     data = memoryview(body)
     decoded = Decoded()
     try:
-        slices = _slices(data, bounds)
+        groups = _Walk(data, bounds.spans, bounds.spans * FIELDS_AROUND_A_SPAN).groups()
     except wire.Malformed as error:
         message = f"The body is not a protobuf ExportTraceServiceRequest: {error}."
         raise BadRequest(message) from error
-    for resource_at, scopes in slices:
+    except wire.TooManyFields as error:
+        raise too_many_spans(bounds) from error
+    for resource_at, scopes in groups:
         resource = Resource(_resource(data, resource_at, decoded))
         for scope_at, spans in scopes:
             scope = _scope(data, scope_at)
             for start, end in spans:
                 span = _span(data, start, end, scope, resource, decoded)
                 if span is not None:
-                    _accept(span, bounds, decoded)
+                    accept(span, bounds, decoded)
     return decoded
 
 
-_Slice = tuple[int, int]
-_Scopes = list[tuple[_Slice | None, list[_Slice]]]
-
-
-def _slices(data: memoryview, bounds: Limits) -> list[tuple[_Slice | None, _Scopes]]:
-    """Where resources, scopes and spans lie; counts them, builds nothing else."""
-    spans_left, fields_left = bounds.spans, bounds.spans * FIELDS_AROUND_A_SPAN
-    found: list[tuple[_Slice | None, _Scopes]] = []
-    for number, start, end in wire.fields(data, 0, len(data)):
-        fields_left -= 1
-        resource: _Slice | None = None
-        scopes: _Scopes = []
-        for inner, inner_start, inner_end in wire.fields(data, start, end) if number == 1 else ():
-            fields_left -= 1
-            scope: _Slice | None = None
-            spans: list[_Slice] = []
-            if inner == 1:
-                resource = (inner_start, inner_end)
-            for leaf, leaf_start, leaf_end in wire.fields(data, inner_start, inner_end) if inner == 2 else ():
-                fields_left -= 1
-                if leaf == 2:
-                    spans.append((leaf_start, leaf_end))
-                    spans_left -= 1
-                elif leaf == 1:
-                    scope = (leaf_start, leaf_end)
-                if spans_left < 0 or fields_left < 0:
-                    raise _too_many_spans(bounds)
-            if spans:
-                scopes.append((scope, spans))
-            if fields_left < 0:
-                raise _too_many_spans(bounds)
-        if scopes:
-            found.append((resource, scopes))
-        if fields_left < 0:
-            raise _too_many_spans(bounds)
-    return found
-
-
-def _too_many_spans(bounds: Limits) -> TooLarge:
+def too_many_spans(bounds: Limits) -> TooLarge:
+    """What to raise for a request with more spans than it may carry, or with as much around them."""
     return TooLarge(f"A request may carry at most {bounds.spans} spans.")
+
+
+_Slice = tuple[int, int]
+_At = tuple[int, int, int]
+#: A scope and its spans; a resource and its scopes.
+_Scoped = tuple[_Slice | None, list[_Slice]]
+_Grouped = tuple[_Slice | None, list[_Scoped]]
+
+
+@dataclass(slots=True)
+class _Walk:
+    """The way through a request down to its spans, within bounds."""
+
+    data: memoryview
+    spans: int
+    fields: int
+
+    def groups(self) -> list[_Grouped]:
+        """Where resources, scopes and spans lie; counts them, builds nothing else.
+
+        Raises ``wire.TooManyFields``, ``wire.Malformed``.
+        """
+        groups = (self._group(start, end) for number, start, end in self._fields(0, len(self.data)) if number == 1)
+        return [group for group in groups if group[1]]
+
+    def _group(self, start: int, end: int) -> _Grouped:
+        resource: _Slice | None = None
+        scopes: list[_Scoped] = []
+        for number, inner, inner_end in self._fields(start, end):
+            if number == 1:
+                resource = (inner, inner_end)
+            elif number == 2 and (scoped := self._scoped(inner, inner_end))[1]:
+                scopes.append(scoped)
+        return resource, scopes
+
+    def _scoped(self, start: int, end: int) -> _Scoped:
+        scope: _Slice | None = None
+        spans: list[_Slice] = []
+        for number, inner, inner_end in self._fields(start, end):
+            if number == 1:
+                scope = (inner, inner_end)
+            elif number == 2:
+                spans.append((inner, inner_end))
+        self.spans -= len(spans)
+        if self.spans < 0:
+            raise wire.TooManyFields
+        return scope, spans
+
+    def _fields(self, start: int, end: int) -> Iterator[_At]:
+        for at in wire.fields(self.data, start, end):
+            self.fields -= 1
+            if self.fields < 0:
+                raise wire.TooManyFields
+            yield at
 
 
 def _resource(data: memoryview, where: _Slice | None, decoded: Decoded) -> Attributes:
@@ -198,9 +206,7 @@ def _checked(data: memoryview, start: int, end: int, schema: wire.Schema) -> byt
     return bytes(data[start:end])
 
 
-def _span(
-    data: memoryview, start: int, end: int, scope: str, resource: Resource, decoded: Decoded
-) -> RawSpan | None:
+def _span(data: memoryview, start: int, end: int, scope: str, resource: Resource, decoded: Decoded) -> RawSpan | None:
     try:
         message = SpanMessage.FromString(_checked(data, start, end, wire.SPAN))
     except (wire.Malformed, DecodeError):
@@ -274,7 +280,7 @@ def _value(value: AnyValue, depth: int, decoded: Decoded) -> AttributeValue:
     return found
 
 
-def _accept(span: RawSpan, bounds: Limits, decoded: Decoded) -> None:
+def accept(span: RawSpan, bounds: Limits, decoded: Decoded) -> None:
     """Keep a span whose ids are valid; put one whose clock is wrong at its time of receipt."""
     if len(span.trace_id) != TRACE_ID_BYTES or not any(span.trace_id):
         decoded.reject("a trace id is not 16 bytes, or all zero")
@@ -293,190 +299,3 @@ def _accept(span: RawSpan, bounds: Limits, decoded: Decoded) -> None:
         span.end_ns = span.start_ns
         decoded.notes["a span's end is impossible: its duration counts as zero"] += 1
     decoded.spans.append(span)
-
-
-# --- JSON ----------------------------------------------------------------------------------------
-
-
-def decode_json(body: bytes, bounds: Limits) -> Decoded:
-    """An ``ExportTraceServiceRequest`` as OTLP spells it in JSON. Raises ``BadRequest`` or ``TooLarge``."""
-    root = _load_json(body)
-    if not isinstance(root, dict):
-        message = "The body is not a JSON ExportTraceServiceRequest: an object is expected."
-        raise BadRequest(message)
-    decoded = Decoded()
-    total = 0
-    for group in _objects(root, "resourceSpans"):
-        described = group.get("resource")
-        resource = Resource(_json_attributes(described.get("attributes")) if isinstance(described, dict) else {})
-        for scoped in _objects(group, "scopeSpans"):
-            scope = scoped.get("scope")
-            name = scope.get("name") if isinstance(scope, dict) else ""
-            spans = scoped.get("spans")
-            if spans is None:
-                continue
-            if not isinstance(spans, list):
-                message = "spans must be an array."
-                raise BadRequest(message)
-            total += len(spans)
-            if total > bounds.spans:
-                raise _too_many_spans(bounds)
-            for span in spans:
-                _json_span(span, name if isinstance(name, str) else "", resource, bounds, decoded)
-    return decoded
-
-
-def _load_json(body: bytes) -> Any:
-    openings = body.count(b"{") + body.count(b"[")
-    commas = body.count(b",")
-    if openings * JSON_OPENING_WEIGHT + commas > MAX_JSON_WEIGHT:
-        # JSON inside of a string is text and builds nothing; there, quotes are escaped.
-        openings -= body.count(b'{\\"') + body.count(b'[\\"')
-        commas -= body.count(b',\\"')
-        if openings * JSON_OPENING_WEIGHT + commas > MAX_JSON_WEIGHT:
-            message = "The body holds too many JSON values."
-            raise TooLarge(message)
-    try:
-        return orjson.loads(body)
-    except ValueError as error:
-        try:
-            return orjson.loads(_mended(body))
-        except ValueError:
-            message = f"The body is not JSON: {str(error)[:200]}."
-            raise BadRequest(message) from error
-
-
-#: Half of a surrogate pair, escaped: what is left when a sender cuts a text within an emoji. An
-#: even number of backslashes before it is text and stays.
-_LONE_SURROGATE = re.compile(
-    rb"(?<!\\)((?:\\\\)*)(?:"
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F][0-9a-fA-F]{2})"
-    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2})"
-)
-
-
-def _mended(body: bytes) -> bytes:
-    """JSON whose broken characters are U+FFFD: they must not cost a batch."""
-    return _LONE_SURROGATE.sub(rb"\1\\ufffd", body.decode(errors="replace").encode())
-
-
-def _objects(parent: dict[str, Any], key: str) -> list[dict[str, Any]]:
-    value = parent.get(key)
-    if value is None:
-        return []
-    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        message = f"{key} must be an array of objects."
-        raise BadRequest(message)
-    return value
-
-
-def _json_span(span: Any, scope: str, resource: Resource, bounds: Limits, decoded: Decoded) -> None:
-    if not isinstance(span, dict):
-        decoded.reject("a span is not an object")
-        return
-    status = span.get("status")
-    status = status if isinstance(status, dict) else {}
-    events = span.get("events")
-    try:
-        raw = RawSpan(
-            trace_id=_hex(span.get("traceId")),
-            span_id=_hex(span.get("spanId")),
-            parent_span_id=_parent(span.get("parentSpanId")),
-            name=_text(span.get("name")),
-            start_ns=_unsigned(span.get("startTimeUnixNano")),
-            end_ns=_unsigned(span.get("endTimeUnixNano")),
-            status_code=status["code"] if type(status.get("code")) is int else 0,
-            status_message=_text(status.get("message")),
-            attributes=_json_attributes(span.get("attributes")),
-            events=[
-                Event(
-                    _text(event.get("name")),
-                    _unsigned(event.get("timeUnixNano")),
-                    _json_attributes(event.get("attributes")),
-                )
-                for event in (events if isinstance(events, list) else ())[:MAX_EVENTS]
-                if isinstance(event, dict)
-            ],
-            scope=scope,
-            resource=resource,
-        )
-    except ValueError as error:
-        decoded.reject(str(error))
-        return
-    _accept(raw, bounds, decoded)
-
-
-def _hex(value: Any) -> bytes:
-    if value is None:
-        return b""
-    if isinstance(value, str) and value.isascii() and value.isalnum() | (not value):
-        try:
-            return bytes.fromhex(value)
-        except ValueError:
-            pass
-    message = "an id is not hexadecimal"
-    raise ValueError(message)
-
-
-def _parent(value: Any) -> bytes:
-    """A parent that cannot be one is none; the span counts all the same."""
-    try:
-        return _hex(value)
-    except ValueError:
-        return b""
-
-
-def _text(value: Any) -> str:
-    return value[:MAX_VALUE_CHARS] if isinstance(value, str) else ""
-
-
-def _unsigned(value: Any) -> int:
-    """A 64-bit number as a string or a number; 0, which is no time, when it is neither."""
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= MAX_DIGITS:
-        return int(value)
-    return value if type(value) is int and value >= 0 else 0
-
-
-def _json_attributes(pairs: Any) -> Attributes:
-    found: Attributes = {}
-    for pair in pairs if isinstance(pairs, list) else ():
-        if not isinstance(pair, dict) or not isinstance(key := pair.get("key"), str):
-            continue
-        if len(found) < MAX_ATTRIBUTES or key in TELLING:
-            found[key] = _json_value(pair.get("value"), 0)
-    return found
-
-
-def _json_value(value: Any, depth: int) -> AttributeValue:  # noqa: PLR0911  (one answer a kind)
-    if not isinstance(value, dict) or depth > MAX_VALUE_DEPTH:
-        return None
-    for kind, inner in value.items():
-        if kind == "stringValue":
-            return _text(inner)
-        if kind == "intValue":
-            return _integer(inner)
-        if kind == "boolValue":
-            return inner if isinstance(inner, bool) else None
-        if kind == "doubleValue":
-            return float(inner) if isinstance(inner, (int, float)) and not isinstance(inner, bool) else None
-        if kind == "arrayValue":
-            items = inner.get("values") if isinstance(inner, dict) else None
-            return [_json_value(v, depth + 1) for v in (items if isinstance(items, list) else ())[:MAX_ITEMS]]
-        if kind == "kvlistValue":
-            pairs = inner.get("values") if isinstance(inner, dict) else None
-            return {
-                pair["key"]: _json_value(pair.get("value"), depth + 1)
-                for pair in (pairs if isinstance(pairs, list) else ())[:MAX_ITEMS]
-                if isinstance(pair, dict) and isinstance(pair.get("key"), str)
-            }
-        if kind == "bytesValue":
-            return _text(inner)
-    return None
-
-
-def _integer(value: Any) -> int | float | str | None:
-    """A 64-bit integer, as a number or a decimal string; what is neither is for the dialect to refuse."""
-    if isinstance(value, str) and value.isascii() and value.removeprefix("-").isdigit() and len(value) <= MAX_DIGITS:
-        number = int(value)
-        return number if -MAX_INT - 1 <= number <= MAX_INT else value
-    return value if isinstance(value, (int, float, str)) and not isinstance(value, bool) else None

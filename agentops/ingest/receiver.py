@@ -21,6 +21,7 @@ from agentops.ingest import otlp
 from agentops.ingest.answers import JSON, PROTOBUF, Answer, Refused, failure, success
 from agentops.ingest.batch import Batch, Sink, Unavailable
 from agentops.ingest.gate import Gate, Sender
+from agentops.ingest.otlp_json import decode_json
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +41,12 @@ PREFIXES = ("/v1/", "/api/public/otel/")
 DECODE_SLOTS = 4
 SLOT_SECONDS = 2.0
 BODY_SECONDS = 30.0
-#: Bodies larger than this are decoded in a thread, so that the others' answers are not held up.
+#: Bodies larger than this, decompressed, are decoded in a thread: the others' answers must not wait.
 INLINE_BYTES = 64 * 1024
 GUNZIP_STEP = 256 * 1024
-#: Whole bodies of requests whose answer is being worked on, per process.
+#: Members of one gzip body: an empty one takes 20 bytes, and going on to the next takes time.
+MAX_GZIP_MEMBERS = 64
+#: Bodies, whole or in part, of requests whose answer is being worked on, per process.
 MAX_BYTES_UNDER_WAY = 128 * 1024 * 1024
 
 
@@ -69,8 +72,9 @@ class Receiver:
         headers = {name.lower(): value for name, value in scope["headers"]}
         content_type = headers.get(b"content-type", b"").split(b";")[0].strip().lower().decode("latin-1")
         answers_in = JSON if content_type == JSON else PROTOBUF
+        body = Body(receive)
         try:
-            answer = await self._answer(scope, headers, content_type, receive)
+            answer = await self._answer(scope, headers, content_type, body)
         except Refused as refused:
             answer = failure(answers_in, refused)
         except Disconnected:
@@ -78,9 +82,12 @@ class Receiver:
         except Exception:
             log.exception("a request to the receiver failed")
             answer = failure(answers_in, Refused(503, "The receiver failed; try again.", retry_after=2))
-        await _send(send, answer)
+        finally:
+            self._under_way -= body.size
+        # What was not read now will not be read: without this the server would go on and throw it away.
+        await _send(send, answer, close=not body.complete)
 
-    async def _answer(self, scope: Scope, headers: dict[bytes, bytes], content_type: str, receive: Receive) -> Answer:
+    async def _answer(self, scope: Scope, headers: dict[bytes, bytes], content_type: str, body: Body) -> Answer:
         signal = PATHS.get(scope["path"].rstrip("/"))
         if signal is None:
             raise Refused(404, "There is nothing here; traces go to /v1/traces.")
@@ -93,18 +100,14 @@ class Receiver:
         encoding = headers.get(b"content-encoding", b"identity").strip().lower().decode("latin-1") or "identity"
         if encoding not in {"identity", "gzip"}:
             raise Refused(415, "The content encoding must be gzip or identity.")
-        body = await self._read(headers, receive)
-        self._under_way += len(body)
-        try:
-            if signal is TRACES:
-                return await self._traces(body, content_type, encoding, sender)
-            await self._in_slot(lambda: gunzip(body) if encoding == "gzip" else body, len(body))
-            return success(content_type)
-        finally:
-            self._under_way -= len(body)
+        content = await self._read(headers, body)
+        if signal is TRACES:
+            return await self._traces(content, content_type, encoding, sender)
+        await self._in_slot(content, encoding, len)
+        return success(content_type)
 
     async def _traces(self, body: bytes, content_type: str, encoding: str, sender: Sender) -> Answer:
-        decoded = await self._in_slot(lambda: decode(body, content_type, encoding), len(body))
+        decoded = await self._in_slot(body, encoding, lambda plain: decode_plain(plain, content_type))
         batch = Batch(
             spans=decoded.spans,
             service=sender.service,
@@ -130,46 +133,39 @@ class Receiver:
                 notes += receipt.warnings
         return success(content_type, rejected, "; ".join(notes))
 
-    async def _read(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
+    async def _read(self, headers: dict[bytes, bytes], body: Body) -> bytes:
         """The body, counted as it comes. Raises ``Refused``, ``Disconnected``."""
         most = settings.INGEST_MAX_COMPRESSED_BYTES
-        too_large = Refused(413, f"A request may have at most {most} bytes.")
         length = headers.get(b"content-length", b"")
         if length.isdigit() and int(length[:20]) > most:
-            raise too_large
-        if self._under_way > MAX_BYTES_UNDER_WAY:
-            raise Refused(503, "Too many requests are under way; try again.", retry_after=2)
-        chunks: list[bytes] = []
-        size = 0
+            raise Refused(413, f"A request may have at most {most} bytes.")
         try:
             async with asyncio.timeout(BODY_SECONDS):
-                while True:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise Disconnected
-                    chunk = message.get("body", b"")
-                    size += len(chunk)
-                    if size > most:
-                        raise too_large
-                    if chunk:
-                        chunks.append(chunk)
-                    if not message.get("more_body", False):
-                        break
+                while not body.complete:
+                    arrived = await body.receive()
+                    self._under_way += arrived
+                    if body.size > most:
+                        raise Refused(413, f"A request may have at most {most} bytes.")
+                    if self._under_way > MAX_BYTES_UNDER_WAY:
+                        raise Refused(503, "Too many requests are under way; try again.", retry_after=2)
         except TimeoutError as error:
             raise Refused(408, f"The body did not arrive within {BODY_SECONDS:.0f} seconds.") from error
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        return body.content()
 
-    async def _in_slot(self, work: Callable[[], T], size: int) -> T:
-        """Run decoding work in one of few slots, so that memory is bounded."""
+    async def _in_slot(self, body: bytes, encoding: str, work: Callable[[bytes], T]) -> T:
+        """Decompress and decode in one of few slots, so that memory is bounded."""
         try:
             async with asyncio.timeout(SLOT_SECONDS):
                 await self._slots.acquire()
         except TimeoutError as error:
             raise Refused(503, "The receiver is busy; try again.", retry_after=1) from error
         try:
-            if size <= INLINE_BYTES // 4:  # compressed bytes become several times as many
-                return work()
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+            small = decompress(body, encoding, INLINE_BYTES) if len(body) <= INLINE_BYTES else None
+            if small is not None:
+                return work(small)
+            return await asyncio.get_running_loop().run_in_executor(
+                self._threads, lambda: work(decompress_all(body, encoding))
+            )
         except otlp.BadRequest as error:
             raise Refused(400, str(error)) from error
         except otlp.TooLarge as error:
@@ -178,58 +174,96 @@ class Receiver:
             self._slots.release()
 
 
+@dataclass(slots=True)
+class Body:
+    """A request's body as far as it has come."""
+
+    _receive: Receive
+    size: int = 0
+    complete: bool = False
+    _chunks: list[bytes] = field(default_factory=list)
+
+    async def receive(self) -> int:
+        """Wait for the next piece and return its size. Raises ``Disconnected``."""
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        chunk = message.get("body", b"")
+        self.complete = not message.get("more_body", False)
+        self.size += len(chunk)
+        if chunk:
+            self._chunks.append(chunk)
+        return len(chunk)
+
+    def content(self) -> bytes:
+        """What has come, in one piece, which is then no longer kept here."""
+        chunks, self._chunks = self._chunks, []
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
 class Disconnected(Exception):
     """The sender went away before its request was complete."""
 
 
 def decode(body: bytes, content_type: str, encoding: str, now_ns: int | None = None) -> otlp.Decoded:
     """A request body as it came in to plain spans. Raises ``otlp.BadRequest``, ``otlp.TooLarge``."""
+    return decode_plain(decompress_all(body, encoding), content_type, now_ns)
+
+
+def decode_plain(body: bytes, content_type: str, now_ns: int | None = None) -> otlp.Decoded:
+    """A decompressed request body to plain spans. Raises ``otlp.BadRequest``, ``otlp.TooLarge``."""
     bounds = otlp.limits(
         spans=settings.INGEST_MAX_SPANS,
         past_days=settings.CLOCK_PAST_DAYS,
         future_seconds=settings.CLOCK_FUTURE_SECONDS,
         now_ns=now_ns,
     )
-    if encoding == "gzip":
-        body = gunzip(body)
-    return otlp.decode_json(body, bounds) if content_type == JSON else otlp.decode_protobuf(body, bounds)
+    return decode_json(body, bounds) if content_type == JSON else otlp.decode_protobuf(body, bounds)
 
 
-def gunzip(body: bytes) -> bytes:
-    """Decompress within the limit; a bomb is put down when it has grown past it.
-
-    Several members, one after the other, are one body. Raises ``otlp.BadRequest``, ``otlp.TooLarge``.
-    """
+def decompress_all(body: bytes, encoding: str) -> bytes:
+    """A body as it was before its encoding. Raises ``otlp.BadRequest``, ``otlp.TooLarge``."""
     most = settings.INGEST_MAX_BODY_BYTES
+    plain = decompress(body, encoding, most)
+    if plain is None:
+        message = f"A request may have at most {most} bytes after decompression."
+        raise otlp.TooLarge(message)
+    return plain
+
+
+def decompress(body: bytes, encoding: str, most: int) -> bytes | None:
+    """A body as it was before its encoding; ``None`` when that is longer than ``most`` bytes.
+
+    A bomb is put down when it has grown past that. Several gzip members, one after the other, are
+    one body. Raises ``otlp.BadRequest``.
+    """
+    if encoding != "gzip":
+        return body if len(body) <= most else None
     parts: list[bytes] = []
-    size = 0
-    rest = body
+    rest, left = body, most
     try:
-        while rest:
+        for _ in range(MAX_GZIP_MEMBERS):
             member = zlib.decompressobj(wbits=31)
-            while rest and not member.eof:
-                part = member.decompress(rest, min(GUNZIP_STEP, most - size + 1))
-                size += len(part)
-                if size > most:
-                    message = f"A request may have at most {most} bytes after decompression."
-                    raise otlp.TooLarge(message)
+            while not member.eof:
+                part = member.decompress(rest, min(GUNZIP_STEP, left + 1))
+                left -= len(part)
+                if left < 0:
+                    return None
                 parts.append(part)
-                rest = member.unconsumed_tail if not member.eof else member.unused_data
-                if not part and not member.eof and not rest:
-                    break
-            if not member.eof:
-                message = "The gzip body is truncated."
-                raise otlp.BadRequest(message)
+                rest = member.unused_data if member.eof else member.unconsumed_tail
+                if not part and not rest and not member.eof:
+                    message = "The gzip body is truncated."
+                    raise otlp.BadRequest(message)
+            if not rest:
+                return b"".join(parts)
     except zlib.error as error:
         message = "The body is not valid gzip."
         raise otlp.BadRequest(message) from error
-    if not parts and not body:
-        message = "The gzip body is empty."
-        raise otlp.BadRequest(message)
-    return b"".join(parts)
+    message = f"The gzip body has more than {MAX_GZIP_MEMBERS} members."
+    raise otlp.BadRequest(message)
 
 
-async def _send(send: Send, answer: Answer) -> None:
+async def _send(send: Send, answer: Answer, *, close: bool) -> None:
     await send(
         {
             "type": "http.response.start",
@@ -238,6 +272,7 @@ async def _send(send: Send, answer: Answer) -> None:
                 (b"content-type", answer.content_type.encode()),
                 (b"content-length", str(len(answer.body)).encode()),
                 *answer.headers,
+                *([(b"connection", b"close")] if close else []),
             ],
         }
     )
