@@ -20,6 +20,8 @@ import pytest
 
 from tests.chaos.load import SPANS_PER_REQUEST, Acknowledged, Sender
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 TRIALS = int(os.environ.get("AGENTOPS_CHAOS_TRIALS", "20"))
 SENDERS = 3
