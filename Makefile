@@ -43,7 +43,7 @@ $(INSTALLED_DEV): requirements.txt requirements-dev.txt | $(PY)
 	@rm -f $(VENV)/.installed-* && touch $(INSTALLED) $@
 
 demo: venv
-	@exec $(PY) manage.py demo
+	@exec $(PY) manage.py up --demo
 
 up: venv
 	@exec $(PY) manage.py up

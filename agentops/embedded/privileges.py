@@ -33,12 +33,12 @@ def give_up_root(home: Path, programs: Iterable[Path]) -> None:
         return
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     user = _choose_user(home)
-    _hand_over(home, user)
     libc = ctypes.CDLL(None, use_errno=True)
     linux = sys.platform == "linux"
     if linux:
         libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0)
     try:
+        _hand_over(home, user)
         os.setgroups([])
         os.setgid(user.pw_gid)
         os.setuid(user.pw_uid)

@@ -9,7 +9,6 @@ import secrets
 import shutil
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from django.contrib.auth.hashers import check_password
 
 from tests.embedded.running import kill_all, processes_of
 
@@ -75,70 +75,48 @@ def count_runs(running: Running) -> int:
     return count
 
 
-def test_the_first_start_prints_a_login_and_a_key_that_works_and_the_next_one_keeps_both(homes: Homes) -> None:
+def test_everything_that_a_person_was_told_at_the_first_start_still_holds_after_kill_9(homes: Homes) -> None:
+    first = start(homes)
+    url, key = url_of(first), key_of(first)
+    assert re.search(r"First login: +admin / \S+ +\(shown this once\)", first.said)
+    assert send_a_span(url, key) == 200
+    kill_all(first)
+    second = start(homes, first.home)
+    assert send_a_span(url_of(second), key) == 200
+    assert "First login" not in second.said
+    assert "agk_" not in second.said
+    assert count_runs(second) == 2
+    assert second.stop() == 0
+    assert processes_of(second.home) == []
+
+
+def test_the_printed_curl_works_a_second_start_is_refused_and_a_killed_web_process_comes_back(homes: Homes) -> None:
     running = start(homes)
     url = url_of(running)
-    assert re.search(r"First login: +admin / \S+ +\(shown this once\)", running.said)
-    key = key_of(running)
-    assert send_a_span(url, key) == 200
-    assert running.stop() == 0
-    assert processes_of(running.home) == []
-    again = start(homes, running.home)
-    url = url_of(again)
-    assert "First login" not in again.said
-    assert "agk_" not in again.said
-    assert send_a_span(url, key) == 200
-    assert count_runs(again) == 2
-
-
-def test_the_printed_curl_sends_a_first_trace(homes: Homes) -> None:
-    if shutil.which("curl") is None:
-        pytest.skip("curl is not installed")
-    running = start(homes)
-    url_of(running)
     command = re.search(r"^ +curl .*?\}'$", running.said, re.MULTILINE | re.DOTALL)
     assert command is not None, running.said
     sent = subprocess.run(["sh", "-c", f"{command[0]} --fail"], capture_output=True, text=True, check=False)
     assert sent.returncode == 0, sent.stderr
-    assert count_runs(running) == 1
-
-
-def test_what_was_answered_survives_kill_9_of_everything(homes: Homes) -> None:
-    running = start(homes)
-    assert send_a_span(url_of(running), key_of(running)) == 200
-    kill_all(running)
-    again = start(homes, running.home)
-    assert send_a_span(url_of(again), key_of(running)) == 200
-    assert count_runs(again) == 2
-
-
-def test_a_killed_web_process_comes_back_and_callers_only_wait(homes: Homes) -> None:
-    running = start(homes)
-    url = url_of(running)
+    second = start(homes, running.home)
+    assert second.wait() == 1
+    assert f"already running in {running.home}" in second.said
+    assert url in second.said
     (web,) = [child for child in running.descendants() if "uvicorn" in child.cmdline()]
     web.kill()
-    running.wait_for("web-1 is running again")
     assert send_a_span(url, key_of(running)) == 200
+    assert "web-1 is running again" in running.said
+    assert count_runs(running) == 2
 
 
-def test_two_instances_run_side_by_side(homes: Homes) -> None:
-    first, second = start(homes), start(homes)
+def test_two_instances_run_side_by_side_each_with_the_password_given(homes: Homes) -> None:
+    first, second = (start(homes, AGENTOPS_ADMIN_PASSWORD=password) for password in ("first secret", "second secret"))
     assert send_a_span(url_of(first), key_of(first)) == 200
     url_of(second)
     assert (count_runs(first), count_runs(second)) == (1, 0)
-
-
-def test_the_admins_password_may_be_given(homes: Homes) -> None:
-    running = start(homes, AGENTOPS_ADMIN_PASSWORD="correct horse")
-    url_of(running)
-    assert "correct horse" not in running.said
-    check = "from agentops.accounts.models import User; print(User.objects.get().check_password('correct horse'))"
-    environment = {**os.environ, "AGENTOPS_HOME": str(running.home)}
-    for name in ("AGENTOPS_DATABASE_URL", "AGENTOPS_VALKEY_URL"):
-        environment.pop(name, None)
-    shell = [sys.executable, "manage.py", "shell", "--no-imports", "-c", check]
-    shown = subprocess.run(shell, env=environment, capture_output=True, text=True, check=True)
-    assert shown.stdout.strip() == "True"
+    for running, password in ((first, "first secret"), (second, "second secret")):
+        assert "secret" not in running.said
+        ((stored,),) = running.query("SELECT password FROM accounts_user WHERE username = 'admin'")
+        assert check_password(password, str(stored))
 
 
 def test_a_port_in_use_is_named(homes: Homes) -> None:
@@ -148,15 +126,6 @@ def test_a_port_in_use_is_named(homes: Homes) -> None:
         assert running.wait() == 1
     assert f"cannot listen on 127.0.0.1 port {port}" in running.said
     assert processes_of(running.home) == []
-
-
-def test_a_second_start_on_the_same_home_names_the_first(homes: Homes) -> None:
-    first = start(homes)
-    url = url_of(first)
-    second = start(homes, first.home)
-    assert second.wait() == 1
-    assert f"already running in {first.home}" in second.said
-    assert url in second.said
 
 
 def _as_nobody() -> dict[str, object]:

@@ -42,7 +42,6 @@ _FIRST_TRACE = """
     export OTEL_EXPORTER_OTLP_HEADERS=x-api-key={key}
     export OTEL_SERVICE_NAME=my-agent
 """
-_DEMO_PEOPLE = {"admin": Role.ADMIN, "owner": Role.OWNER, "responder": Role.RESPONDER, "viewer": Role.VIEWER}
 
 
 class Command(BaseCommand):
@@ -67,27 +66,9 @@ class Command(BaseCommand):
             _collect_static_files()
         with transaction.atomic():  # printed before it is committed: nothing exists that nobody was told
             if demo:
-                self._create_demo_people()
+                call_command("demo_people", stdout=self.stdout)
             self._create_first_admin()
             self._create_first_key(url)
-
-    def _create_demo_people(self) -> None:
-        """One login for each role, all with one password, which stays in the home."""
-        file = settings.HOME / "demo_password"
-        if not file.exists():
-            file.touch(mode=0o600)
-            file.write_text(os.environ.get("AGENTOPS_ADMIN_PASSWORD") or secrets.token_urlsafe(9))
-        password = file.read_text()
-        self.stdout.write("\n  Demo logins:")
-        for name, role in _DEMO_PEOPLE.items():
-            person = User.objects.filter(username=name).first()
-            if person is None:
-                is_admin = role == Role.ADMIN
-                person = User(username=name, role=role, is_staff=is_admin, is_superuser=is_admin)
-                person.set_password(password)
-                person.save()
-            known = person.check_password(password)
-            self.stdout.write(f"    {name:<10}{password if known else '(the password you chose)':<28}{role.label}")
 
     def _create_first_admin(self) -> None:
         if User.objects.exists():

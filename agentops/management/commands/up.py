@@ -45,6 +45,8 @@ class Command(BaseCommand):
         listener = _listen(Home(settings.HOME))
         listener.set_inheritable(True)
         os.chdir(settings.BASE_DIR)
+        # prepare has looked at everything already; a worker needs neither the pages nor the memory to check them.
+        os.environ["CELERY_SKIP_CHECKS"] = "1"
         arguments = _supervisor_arguments(listener, demo=demo)
         sys.stdout.flush()
         os.execv(sys.executable, [sys.executable, "-m", "agentops.embedded", *arguments])  # noqa: S606  (no shell)
