@@ -17,7 +17,7 @@ from genai_prices.data import providers
 from genai_prices.data_snapshot import find_provider_by_id
 from genai_prices.types import ModelInfo, ModelPrice, Provider, TieredPrices, TimeOfDateConstraint
 
-from agentops.domain.spans import COSTED_KINDS, Cost, Kind, PriceSource, Span, TokenUsage
+from agentops.domain.spans import COSTED_KINDS, Cost, CostBasis, Kind, PriceSource, Span, TokenUsage
 
 SOURCE_VERSION = f"genai-prices {version('genai-prices')}"
 NS_PER_MINUTE = 60_000_000_000
@@ -27,7 +27,7 @@ _SCALE = 10**18
 _PER_NANO = 10**9
 _MAX_CACHED = 20_000
 # A member of an enum is looked up through its metaclass, at a fifth of a microsecond.
-_EMBEDDING, _GENAI_PRICES = Kind.EMBEDDING, PriceSource.GENAI_PRICES
+_EMBEDDING, _GENAI_PRICES, _BILL = Kind.EMBEDDING, PriceSource.GENAI_PRICES, CostBasis.BILL
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 UNPRICED = Cost(None, None, None)
@@ -248,26 +248,36 @@ def span_cost(span: Span, prices: PriceList) -> Cost:
     """What a span costs: as reported, else by the price of its model; only model calls cost.
 
     A reported cost wins, because who sets it knows the contract, the batch or the gateway's own prices; a list does
-    not. It does not win where it is known to be the client's estimate from a list (``operation.cost`` of pydantic-ai
-    is genai-prices too, of whatever version the client has; OpenLIT ships a table of its own): ours is dated, and
-    names its version. An estimate is still better than nothing for a model that we do not know. A failed call that
-    reports no usage has no known cost.
+    not. It does not win where the client is known to have worked it out of a list: ours is dated, and names its
+    version. But any list is better than none, and where a span tells of no caches, a client that asked the same list
+    for less than we do had seen cached tokens that it does not pass on (pydantic-ai 1.0). A failed call that reports
+    no usage has no known cost.
     """
     if span.kind not in COSTED_KINDS:
         return UNPRICED
-    reported = span.reported_cost_nano
-    if reported is not None and not span.reported_cost_is_estimate:
+    reported, basis = span.reported_cost_nano, span.reported_cost_basis
+    if reported is not None and basis is _BILL:
         return Cost(reported, PriceSource.PROVIDER, REPORTED)
-    cost = UNPRICED
+    cost = _listed(span, prices)
+    if reported is None:
+        return cost
     usage = span.usage
-    if usage.input is not None or usage.output is not None:
-        is_embedding = span.kind is _EMBEDDING
-        if span.response_model is not None:
-            cost = prices.cost(usage, span.provider, span.response_model, span.start_ns, is_embedding=is_embedding)
-        if cost.nano is None and span.request_model is not None:
-            cost = prices.cost(usage, span.provider, span.request_model, span.start_ns, is_embedding=is_embedding)
-    if cost.nano is None and reported is not None:
+    tells_caches = usage.cache_read is not None or usage.cache_creation is not None
+    if cost.nano is None or (basis is CostBasis.SAME_LIST and not tells_caches and reported < cost.nano):
         return Cost(reported, PriceSource.PROVIDER, ESTIMATED)
+    return cost
+
+
+def _listed(span: Span, prices: PriceList) -> Cost:
+    """The price of the model that answered, else of the one that was asked."""
+    usage, cost = span.usage, UNPRICED
+    if usage.input is None and usage.output is None:
+        return cost
+    is_embedding = span.kind is _EMBEDDING
+    if span.response_model is not None:
+        cost = prices.cost(usage, span.provider, span.response_model, span.start_ns, is_embedding=is_embedding)
+    if cost.nano is None and span.request_model is not None:
+        cost = prices.cost(usage, span.provider, span.request_model, span.start_ns, is_embedding=is_embedding)
     return cost
 
 

@@ -41,6 +41,17 @@ class PriceSource(IntEnum):
     GENAI_PRICES = 3
 
 
+class CostBasis(IntEnum):
+    """What a cost that a client reports rests on."""
+
+    #: A bill, a gateway's accounts, a contract: what the client says is what is paid.
+    BILL = 1
+    #: genai-prices, asked by the client with all of the provider's usage, at the version that it has.
+    SAME_LIST = 2
+    #: A price list of the client's own.
+    OTHER_LIST = 3
+
+
 @dataclass(slots=True)
 class Resource:
     """The process that sent spans: its OTLP resource attributes, as decoded.
@@ -106,8 +117,7 @@ class Span:
     ``runtree``. ``content`` holds what may be redacted or dropped: ``input``, ``output``,
     ``system``, ``arguments``, ``result``, ``requested_tools``, ``error_message``,
     ``attributes``. Values of ``attribution`` are ``dimension -> (value, rank)``
-    with the dimensions of ``ATTRIBUTION``. ``reported_cost_is_estimate`` says that the client worked
-    the reported cost out of a price list itself.
+    with the dimensions of ``ATTRIBUTION``.
     """
 
     trace_id: bytes
@@ -131,7 +141,7 @@ class Span:
     tool_call_id: str | None = None
     usage: TokenUsage = field(default_factory=TokenUsage)
     reported_cost_nano: int | None = None
-    reported_cost_is_estimate: bool = False
+    reported_cost_basis: CostBasis = CostBasis.BILL
     finish_reason: str | None = None
     streaming: bool | None = None
     attribution: dict[str, tuple[str, int]] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentops.domain.pricing import ESTIMATED, REPORTED, UNPRICED, PriceList, counts_as_unpriced, span_cost
-from agentops.domain.spans import Cost, Kind, PriceSource, Span, TokenUsage
+from agentops.domain.spans import Cost, CostBasis, Kind, PriceSource, Span, TokenUsage
 
 AT = datetime(2026, 9, 1, 12, 0, tzinfo=UTC)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -70,7 +70,7 @@ def test_most_models_of_the_list_are_compared() -> None:
     )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.sampled_from(TOKEN_PRICED), usages(), st.integers(0, 3 * 365 * 24 * 60))
 def test_a_cost_is_what_genai_prices_says_at_any_time(
     found: tuple[Provider, ModelInfo], usage: TokenUsage, minutes: int
@@ -224,11 +224,22 @@ def test_a_reported_cost_wins_over_the_list() -> None:
     assert span_cost(span(reported_cost_nano=12), PRICES) == Cost(12, PriceSource.PROVIDER, REPORTED)
 
 
-def test_a_clients_estimate_wins_only_over_nothing() -> None:
-    estimate = {"reported_cost_nano": 12, "reported_cost_is_estimate": True}
+@pytest.mark.parametrize("basis", [CostBasis.SAME_LIST, CostBasis.OTHER_LIST])
+def test_what_a_client_read_off_a_list_wins_only_over_nothing(basis: CostBasis) -> None:
+    estimate = {"reported_cost_nano": 10**9, "reported_cost_basis": basis}
     assert span_cost(span(**estimate), PRICES).source is PriceSource.GENAI_PRICES
     unknown = span_cost(span(response_model="our-own", **estimate), PRICES)
-    assert unknown == Cost(12, PriceSource.PROVIDER, ESTIMATED)
+    assert unknown == Cost(10**9, PriceSource.PROVIDER, ESTIMATED)
+
+
+def test_a_client_that_found_less_in_the_same_list_knew_of_caches_that_it_does_not_tell() -> None:
+    listed = span_cost(span(), PRICES)
+    estimate = {"reported_cost_nano": 1_000, "reported_cost_basis": CostBasis.SAME_LIST}
+    assert span_cost(span(**estimate), PRICES) == Cost(1_000, PriceSource.PROVIDER, ESTIMATED)
+    other = {**estimate, "reported_cost_basis": CostBasis.OTHER_LIST}
+    assert span_cost(span(**other), PRICES) == listed
+    told = span_cost(span(usage=TokenUsage(1_000, 100, 0), **estimate), PRICES)
+    assert told == listed
 
 
 def test_a_failed_call_without_usage_costs_nothing_known_and_is_not_counted_as_unpriced() -> None:

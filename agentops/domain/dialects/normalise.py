@@ -17,6 +17,7 @@ from agentops.domain.spans import (
     RANK_FALLBACK,
     Attributes,
     AttributeValue,
+    CostBasis,
     Event,
     Kind,
     RawSpan,
@@ -247,17 +248,19 @@ def _reported(span: Span, fields: Fields) -> None:
     """A cost that the client reports. Zero means that it does not know, unless the provider says it."""
     value, source = fields.get("cost"), fields.get("cost_source")
     currency = values.name(fields.get("cost_currency"))
-    estimate = source == "local" or span.scope.startswith(_ESTIMATING_SCOPES)
+    basis = CostBasis.BILL
     if value is None:
-        value, estimate = fields.get("estimated_cost"), True
+        value, basis = fields.get("estimated_cost"), CostBasis.SAME_LIST
     elif currency is not None and currency.upper() != "USD":
         span.warnings.append("a cost was reported in another currency than USD and is not taken")
         return
+    elif source == "local" or span.scope.startswith(_ESTIMATING_SCOPES):
+        basis = CostBasis.OTHER_LIST
     nano = values.nano_dollars(value)
     if nano is None:
         span.warnings.append("the reported cost of a span is not an amount of money: it counts as unknown")
     elif nano or source == "provider":
-        span.reported_cost_nano, span.reported_cost_is_estimate = nano, estimate
+        span.reported_cost_nano, span.reported_cost_basis = nano, basis
 
 
 def _keep_content(span: Span, fields: Fields, limit: int, *, raw: RawSpan, dialect: Dialect) -> None:

@@ -1,0 +1,227 @@
+"""What a run's tree decides, and that it decides the same whatever the order."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agentops.domain.runtree import Booking, Node, needs_tree, resolve
+from agentops.domain.spans import COSTED_KINDS, Kind, Span
+
+SDK = "com.anthropic.sdk.python"
+
+
+def node(span_id: str, parent: str = "", kind: Kind = Kind.LLM, **more: object) -> Node:
+    made = Node(
+        span_id=span_id.encode(),
+        parent_span_id=parent.encode(),
+        kind=kind,
+        own_agent=None,
+        scope="framework",
+        response_id=None,
+        start_ns=ord(span_id[0]),
+        end_ns=1_000,
+        usage_fields=2,
+    )
+    for name, value in more.items():
+        setattr(made, name, value)
+    return made
+
+
+def merged(*nodes: Node) -> dict[str, str]:
+    return {
+        span_id.decode(): booking.merged_into.decode()
+        for span_id, booking in resolve(nodes).items()
+        if booking.merged_into is not None
+    }
+
+
+def agents(*nodes: Node) -> dict[str, str | None]:
+    return {span_id.decode(): booking.agent for span_id, booking in resolve(nodes).items()}
+
+
+def test_a_step_belongs_to_the_nearest_agent_above_it() -> None:
+    assert agents(
+        node("a", kind=Kind.AGENT, own_agent="planner"),
+        node("b", "a", Kind.OTHER),
+        node("c", "b"),
+        node("d", "a", Kind.TOOL),
+        node("e", "d", Kind.AGENT, own_agent="writer"),
+        node("f", "e"),
+        node("g", "f", own_agent="itself"),
+    ) == {"a": "planner", "b": "planner", "c": "planner", "d": "planner", "e": "writer", "f": "writer", "g": "itself"}
+
+
+def test_a_step_whose_parent_has_not_come_has_no_agent() -> None:
+    assert agents(node("a", "missing")) == {"a": None}
+
+
+def test_a_span_that_is_its_own_parent_is_a_root() -> None:
+    assert agents(node("a", "a", Kind.AGENT, own_agent="planner"), node("b", "a")) == {"a": "planner", "b": "planner"}
+
+
+def test_a_cycle_of_parents_is_cut_above_its_earliest_span_whoever_comes_first() -> None:
+    cycle = [
+        node("a", "c", Kind.OTHER),
+        node("b", "a", Kind.AGENT, own_agent="planner"),
+        node("c", "b", Kind.OTHER),
+        node("d", "a"),
+    ]
+    expected = {"a": None, "b": "planner", "c": "planner", "d": None}
+    assert agents(*cycle) == agents(*reversed(cycle)) == agents(*cycle[2:], *cycle[:2]) == expected
+
+
+def test_of_nested_model_calls_the_innermost_that_knows_its_tokens_counts() -> None:
+    assert merged(node("a"), node("b", "a"), node("c", "b")) == {"a": "c", "b": "c"}
+
+
+def test_a_layer_without_tokens_between_two_with_tokens_does_not_hide_that_they_are_one_call() -> None:
+    assert merged(node("a"), node("b", "a", usage_fields=0), node("c", "b")) == {"a": "c", "b": "c"}
+
+
+def test_nested_model_calls_without_tokens_are_one_call() -> None:
+    outer, inner = node("a", usage_fields=0), node("b", "a", usage_fields=0)
+    assert merged(outer, inner) == {"b": "a"}
+
+
+def test_layers_without_tokens_below_a_call_with_tokens_are_that_call() -> None:
+    assert merged(node("a"), node("b", "a", usage_fields=0), node("c", "a", usage_fields=0)) == {"b": "a", "c": "a"}
+
+
+def test_a_try_that_failed_beside_one_that_worked_is_a_call_of_its_own() -> None:
+    assert merged(node("a"), node("b", "a", usage_fields=0), node("c", "a")) == {"a": "c"}
+
+
+def test_several_calls_in_one_model_span_all_count() -> None:
+    assert merged(node("a"), node("b", "a"), node("c", "a")) == {"a": "b"}
+
+
+@pytest.mark.parametrize("kind", [Kind.AGENT, Kind.TOOL, Kind.RETRIEVAL])
+def test_a_model_call_made_by_an_agent_or_tool_in_a_model_span_is_another_call(kind: Kind) -> None:
+    assert merged(node("a"), node("b", "a", kind), node("c", "b")) == {}
+
+
+def test_an_embedding_in_a_model_span_is_another_call() -> None:
+    assert merged(node("a"), node("b", "a", Kind.EMBEDDING)) == {}
+
+
+def test_nested_embeddings_are_one_call() -> None:
+    assert merged(node("a", kind=Kind.EMBEDDING), node("b", "a", Kind.EMBEDDING)) == {"a": "b"}
+
+
+@pytest.mark.parametrize("parent", ["a", "", "z"])
+def test_the_sdks_own_span_is_merged_into_the_instrumentations(parent: str) -> None:
+    outer = node("a", response_id="msg_0001")
+    native = node("b", parent, scope=SDK, response_id="msg_0001")
+    assert merged(outer, native) == merged(native, outer) == {"b": "a"}
+
+
+def test_the_sdks_own_span_counts_where_it_knows_more_tokens() -> None:
+    outer = node("a", response_id="msg_0001", usage_fields=0)
+    assert merged(outer, node("b", "a", scope=SDK, response_id="msg_0001", usage_fields=3)) == {"a": "b"}
+    known = node("a", response_id="msg_0001")
+    assert merged(known, node("b", scope=SDK, response_id="msg_0001", usage_fields=3)) == {"a": "b"}
+
+
+def test_the_same_response_seen_three_times_is_one_call() -> None:
+    three = [node(c, scope=scope, response_id="resp_1") for c, scope in (("a", "x"), ("b", "y"), ("c", SDK))]
+    assert merged(*three) == {"b": "a", "c": "a"}
+
+
+def test_ids_drawn_from_a_thousand_numbers_do_not_make_two_calls_one() -> None:
+    assert merged(node("a", response_id="chatcmpl-17"), node("b", response_id="chatcmpl-17")) == {}
+
+
+def test_a_chain_of_ten_thousand_spans_is_no_trouble() -> None:
+    chain = [
+        Node(i.to_bytes(8, "big"), (i - 1).to_bytes(8, "big") if i else b"", Kind.LLM, None, "s", None, i, i + 1, 2)
+        for i in range(10_000)
+    ]
+    chain[0].own_agent = "first"
+    booked = resolve(reversed(chain))
+    last = chain[-1].span_id
+    assert booked[last] == Booking("first", None)
+    assert all(booking == Booking("first", last) for span_id, booking in booked.items() if span_id != last)
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> list[Node]:
+    count = draw(st.integers(1, 12))
+    ids = [bytes([65 + i]) for i in range(count)]
+    return [
+        Node(
+            span_id=span_id,
+            parent_span_id=draw(st.sampled_from([*ids, b"", b"?"])),  # cycles and orphans too
+            kind=draw(st.sampled_from([Kind.LLM, Kind.LLM, Kind.EMBEDDING, Kind.AGENT, Kind.TOOL, Kind.OTHER])),
+            own_agent=draw(st.sampled_from([None, "planner", "writer"])),
+            scope=draw(st.sampled_from(["x", "y", SDK])),
+            response_id=draw(st.sampled_from([None, "resp_1", "resp_2", "chatcmpl-1"])),
+            start_ns=draw(st.integers(0, 3)),
+            end_ns=draw(st.integers(3, 5)),
+            usage_fields=draw(st.integers(0, 3)),
+        )
+        for span_id in ids
+    ]
+
+
+@settings(max_examples=200, deadline=None)
+@given(runs().flatmap(lambda run: st.tuples(st.just(run), st.permutations(run))))
+def test_the_order_of_spans_changes_nothing(orders: tuple[list[Node], list[Node]]) -> None:
+    one, other = orders
+    assert resolve(one) == resolve(other)
+
+
+@settings(max_examples=200, deadline=None)
+@given(runs())
+def test_every_call_is_merged_into_a_call_of_its_kind_that_counts(run: list[Node]) -> None:
+    by_id = {each.span_id: each for each in run}
+    booked = resolve(run)
+    assert booked.keys() == by_id.keys()
+    for span_id, booking in booked.items():
+        if booking.merged_into is not None:
+            assert by_id[span_id].kind in COSTED_KINDS
+            assert by_id[booking.merged_into].kind is by_id[span_id].kind
+            assert booked[booking.merged_into].merged_into is None
+
+
+@settings(max_examples=200, deadline=None)
+@given(runs())
+def test_no_response_counts_twice(run: list[Node]) -> None:
+    booked = resolve(run)
+    counted = [
+        (each.kind, each.response_id)
+        for each in run
+        if each.kind in COSTED_KINDS
+        and booked[each.span_id].merged_into is None
+        and each.response_id
+        and each.response_id.startswith("resp")
+    ]
+    assert len(counted) == len(set(counted))
+
+
+@settings(max_examples=300, deadline=None)
+@given(runs())
+def test_a_run_that_needs_no_tree_is_booked_by_what_each_span_says_of_itself(run: list[Node]) -> None:
+    spans = [
+        Span(
+            trace_id=b"t" * 16,
+            span_id=each.span_id,
+            parent_span_id=each.parent_span_id,
+            service="service",
+            kind=each.kind,
+            name="span",
+            scope=each.scope,
+            start_ns=each.start_ns,
+            end_ns=each.end_ns,
+            agent_name=each.own_agent,
+            response_id=each.response_id,
+        )
+        for each in run
+    ]
+    if needs_tree(spans):
+        return
+    booked = resolve(run)
+    for each in run:
+        if each.kind not in (Kind.AGENT, Kind.WORKFLOW, Kind.OTHER):
+            assert booked[each.span_id] == Booking(each.own_agent, None)
