@@ -117,6 +117,11 @@ def test_the_sdks_own_span_is_merged_into_the_instrumentations(parent: str) -> N
     assert merged(outer, native) == merged(native, outer) == {"b": "a"}
 
 
+def test_the_sdks_own_span_is_merged_even_where_it_came_first() -> None:
+    native = node("a", scope=SDK, response_id="msg_0001")
+    assert merged(native, node("b", response_id="msg_0001")) == {"a": "b"}
+
+
 def test_the_sdks_own_span_counts_where_it_knows_more_tokens() -> None:
     outer = node("a", response_id="msg_0001", usage_fields=0)
     assert merged(outer, node("b", "a", scope=SDK, response_id="msg_0001", usage_fields=3)) == {"a": "b"}
