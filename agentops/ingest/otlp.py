@@ -161,9 +161,9 @@ class _Walk:
                 scope = (inner, inner_end)
             elif number == 2:
                 spans.append((inner, inner_end))
+                if len(spans) > self.spans:
+                    raise wire.TooManyFields
         self.spans -= len(spans)
-        if self.spans < 0:
-            raise wire.TooManyFields
         return scope, spans
 
     def _fields(self, start: int, end: int) -> Iterator[_At]:

@@ -26,7 +26,7 @@ from agentops.ingest.otlp import (
 
 #: What may be built from a JSON body: each opening bracket counts for four commas, as it takes
 #: about 300 bytes and what stands between two commas about 80.
-MAX_WEIGHT = 700_000
+MAX_WEIGHT = 600_000
 OPENING_WEIGHT = 4
 #: A larger body with broken characters is refused: mending takes several times its size.
 MAX_MENDED_BYTES = 4 * 1024 * 1024
