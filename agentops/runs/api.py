@@ -5,28 +5,60 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from django.http import HttpRequest  # noqa: TC002
-from ninja import Query, Router, Schema
+from django.http import HttpRequest
+from ninja import Field, Query, Router, Schema
 from ninja.errors import HttpError
+from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
-from agentops.domain.spans import COSTED_KINDS, Kind, PriceSource
+from agentops.domain.spans import Kind, PriceSource
 from agentops.pages import InvalidCursorError, decode_cursor, encode_cursor
 from agentops.runs import queries
-from agentops.runs.queries import RunFilters, RunRow, StepRow
+from agentops.runs.queries import RunFilters, RunKey, RunRow, StepRow
 
 router = Router(tags=["runs"])
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NANO = Decimal(10**9)
 TRACE_ID_DIGITS = 32
+MAX_FILTER_CHARS = 512
+MAX_STEPS = 5_000
 SOURCES = {PriceSource.PROVIDER: "provider", PriceSource.BOOK: "book", PriceSource.GENAI_PRICES: "genai-prices"}
+
+
+def parse_moment(value: object) -> datetime | None:
+    """A moment in UTC from RFC 3339 (a ``+`` that a form turned into a space is forgiven). Raises ``ValueError``."""
+    text = str(value or "").replace(" ", "+")
+    if not text:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(str(error)) from error
+
+
+def rfc3339(value: datetime) -> str:
+    """A moment as the API writes it: UTC, to the microsecond."""
+    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def clean(text: str) -> str:
+    """A filter's text without what the database cannot hold."""
+    return text.replace("\x00", "")[:MAX_FILTER_CHARS]
+
+
+_DATE_TIME = WithJsonSchema({"type": "string", "format": "date-time"})
+Moment = Annotated[datetime, PlainSerializer(rfc3339, return_type=str), _DATE_TIME]
+AskedMoment = Annotated[datetime | None, BeforeValidator(parse_moment), _DATE_TIME]
+Text = Annotated[str, BeforeValidator(lambda value: clean(str(value)))]
+Money = Annotated[str | None, Field(description="US dollars as a decimal string; null when unknown.")]
 
 
 class Totals(Schema):
     """Sums over steps; ``input`` includes the caches, ``output`` the reasoning."""
 
-    cost_usd: str | None
+    cost_usd: Money
     unpriced_calls: int
     llm_calls: int
     tool_calls: int
@@ -49,12 +81,11 @@ class Run(Totals):
     session: str | None
     user: str | None
     feature: str | None
-    status: str
+    status: queries.Status
     agents: list[str]
-    started_at: datetime
-    latest_at: datetime
+    started_at: Moment
+    latest_at: Moment
     duration_ms: int
-    steps: int
 
 
 class RunPage(Schema):
@@ -65,9 +96,9 @@ class RunPage(Schema):
 
 
 class Price(Schema):
-    """Where a cost comes from."""
+    """Where a cost comes from: the provider's own report, a price book of yours, or the public prices."""
 
-    source: str | None
+    source: Literal["provider", "book", "genai-prices"] | None
     id: str | None
 
 
@@ -76,7 +107,7 @@ class Step(Schema):
 
     span_id: str
     parent_span_id: str | None
-    kind: str
+    kind: Literal["agent", "workflow", "llm", "embedding", "tool", "retrieval", "other"]
     name: str
     agent: str | None
     provider: str | None
@@ -85,11 +116,11 @@ class Step(Schema):
     tool: str | None
     arguments: Any
     requested_tools: list[Any]
-    status: str
+    status: Literal["ok", "error"]
     error_type: str | None
-    started_at: datetime
+    started_at: Moment
     duration_ms: int
-    cost_usd: str | None
+    cost_usd: Money
     price: Price
     merged_into: str | None
     input_tokens: int | None
@@ -99,20 +130,34 @@ class Step(Schema):
     reasoning_output_tokens: int | None
 
 
-class Filters(Schema):
-    """Which runs."""
+class RunDetail(Run):
+    """A run with a page of its steps in order of start, and what was found in it."""
 
-    service: str = ""
-    user: str = ""
-    feature: str = ""
-    session: str = ""
-    environment: str = ""
-    release: str = ""
-    agent: str = ""
-    model: str = ""
-    tool: str = ""
-    status: str = ""
-    q: str = ""
+    other_services: list[str] = Field(description="Services that hold a run of the same trace id.")
+    spans: int
+    steps: list[Step]  # type: ignore[assignment]  # the contract has the steps themselves here
+    steps_count: int
+    steps_cursor: str | None
+    findings: list[dict[str, Any]]
+
+
+class Filters(Schema):
+    """Which runs; ``from`` and ``until`` bound their start."""
+
+    service: Text = ""
+    user: Text = ""
+    feature: Text = ""
+    session: Text = ""
+    environment: Text = Field("", description="production holds what names none.")
+    release: Text = ""
+    agent: Text = ""
+    model: Text = ""
+    tool: Text = ""
+    status: queries.Status | Literal[""] = ""
+    q: Text = Field("", description="First digits of a trace id, or part of a name.")
+    min_cost_usd: Decimal | None = Field(None, ge=0, le=10**6)
+    from_: AskedMoment = Field(None, alias="from")
+    until: AskedMoment = None
 
 
 def usd(nano: int | Decimal | None) -> str | None:
@@ -124,49 +169,53 @@ def usd(nano: int | Decimal | None) -> str | None:
 def list_runs(
     request: HttpRequest,
     filters: Query[Filters],
+    sort: Literal["-started", "started", "-cost", "cost", "-duration", "duration"] = "-started",
     cursor: str = "",
-    limit: int = 100,
+    limit: Annotated[int, Field(ge=1, le=queries.MAX_LIMIT)] = 100,
 ) -> dict[str, Any]:
-    """Runs, newest first; ``from`` and ``until`` bound their start."""
-    after = _after(cursor)
-    chosen = RunFilters(
-        **{name: clean(value) for name, value in filters.dict().items()},
-        from_=moment(request, "from"),
-        until=moment(request, "until"),
-    )
-    page = queries.list_runs(chosen, after=after, limit=max(1, min(limit, queries.MAX_LIMIT)))
+    """Runs, newest first."""
+    del request
+    asked = filters.dict()
+    least = asked.pop("min_cost_usd")
+    chosen = RunFilters(**asked, min_cost_nano=None if least is None else int(least * NANO))
+    try:
+        after = RunKey.decode(cursor) if cursor else None
+    except InvalidCursorError as error:
+        raise HttpError(422, "cursor is none of this API's.") from error
+    page = queries.list_runs(chosen, sort=sort, after=after, limit=limit)
     return {
         "items": [run_shape(run) for run in page.runs],
-        "next_cursor": encode_cursor(*page.next_key) if page.next_key else None,
+        "next_cursor": page.next_key.encode() if page.next_key else None,
     }
 
 
-@router.get("/runs/{trace_id}", response=dict[str, Any])
+@router.get("/runs/{trace_id}", response=RunDetail)
 def get_run(
-    request: HttpRequest, trace_id: str, service: str = "", steps_cursor: str = "", steps_limit: int = 1_000
+    request: HttpRequest,
+    trace_id: str,
+    service: Text = "",
+    steps_cursor: str = "",
+    steps_limit: Annotated[int, Field(ge=1, le=MAX_STEPS)] = 1_000,
 ) -> dict[str, Any]:
-    """A run with its steps in order of start, a page at a time, and what was found in it."""
+    """A run with its steps in order of start, a page at a time, and what was found in it.
+
+    Without ``service`` the trace's run that has the root span, else the one with most spans.
+    """
     del request
-    run = queries.get_run(parse_trace_id(trace_id), clean(service))
+    found = queries.runs_of_trace(parse_trace_id(trace_id))
+    run = queries.choose_run(found, service)
     if run is None:
         raise HttpError(404, "There is no such run.")
-    after = None
-    if steps_cursor:
-        start, span_id = _decode(steps_cursor)
-        try:
-            after = (int(start), bytes.fromhex(span_id))
-        except ValueError as error:
-            raise HttpError(422, "steps_cursor is not a cursor of this API.") from error
-    limit = max(1, min(steps_limit, 5_000))
-    steps = queries.list_steps(run, after=after, limit=limit + 1)
-    more = len(steps) > limit
-    steps = steps[:limit]
-    next_cursor = encode_cursor(str(steps[-1].start_ns), steps[-1].span_id.hex()) if more else None
+    steps = queries.list_steps(run, after=_step_key(steps_cursor), limit=steps_limit + 1)
+    more = len(steps) > steps_limit
+    steps = steps[:steps_limit]
     return {
-        **Run(**run_shape(run)).model_dump(mode="json"),
-        "steps": [Step(**step_shape(step)).model_dump(mode="json") for step in steps],
+        **run_shape(run),
+        "spans": run.spans,
+        "other_services": [other.service for other in found if other is not run],
+        "steps": [step_shape(step) for step in steps],
         "steps_count": run.steps,
-        "steps_cursor": next_cursor,
+        "steps_cursor": encode_cursor(steps[-1].start_ns, steps[-1].span_id.hex()) if more else None,
         "findings": [],
     }
 
@@ -192,20 +241,33 @@ def step_shape(step: StepRow) -> dict[str, Any]:
     """A step as the contract spells it."""
     content = json.loads(step.content) if step.content else {}
     shape = {name: getattr(step, name) for name in Step.model_fields if hasattr(step, name)}
-    priced = step.kind in COSTED_KINDS and step.price_source is not None
+    priced = step.cost_nano is not None and step.price_source is not None
     return {
         **shape,
         "span_id": step.span_id.hex(),
         "parent_span_id": step.parent_span_id.hex() if step.parent_span_id else None,
         "kind": Kind(step.kind).name.lower(),
-        "arguments": content.get("arguments"),
+        "arguments": read_json(content.get("arguments")),
         "requested_tools": content.get("requested_tools", []),
         "status": "error" if step.is_error else "ok",
         "started_at": from_ns(step.start_ns),
         "cost_usd": usd(step.cost_nano),
-        "price": {"source": SOURCES[PriceSource(step.price_source)] if priced else None, "id": step.price_id},
+        "price": {
+            "source": SOURCES[PriceSource(step.price_source)] if priced and step.price_source else None,
+            "id": step.price_id if priced else None,
+        },
         "merged_into": step.merged_into.hex() if step.merged_into else None,
     }
+
+
+def read_json(value: object) -> object:
+    """What a JSON text of an object or a list holds; any other value as it is."""
+    if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
 
 
 def from_ns(ns: int) -> datetime:
@@ -213,38 +275,22 @@ def from_ns(ns: int) -> datetime:
     return EPOCH + timedelta(microseconds=ns // 1_000)
 
 
-def clean(text: str) -> str:
-    """A filter's text without what the database cannot hold."""
-    return text.replace("\x00", "")[:512]
-
-
 def moment(request: HttpRequest, name: str) -> datetime | None:
     """A moment among the query parameters. Raises 422 when it is none."""
-    text = request.GET.get(name)
-    if not text:
-        return None
     try:
-        found = datetime.fromisoformat(text.replace(" ", "+"))
-        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
-    except (ValueError, OverflowError) as error:
+        return parse_moment(request.GET.get(name))
+    except ValueError as error:
         raise HttpError(422, f"{name} is not an RFC 3339 time.") from error
 
 
-def _decode(cursor: str) -> tuple[str, str]:
-    try:
-        first, second = decode_cursor(cursor, length=2)
-    except InvalidCursorError as error:
-        raise HttpError(422, "The cursor is none of this API's.") from error
-    return str(first), str(second)
-
-
-def _after(cursor: str) -> tuple[str, str] | None:
+def _step_key(cursor: str) -> tuple[int, bytes] | None:
     if not cursor:
         return None
-    at, trace_id = _decode(cursor)
     try:
-        datetime.fromisoformat(at)
-        bytes.fromhex(trace_id)
-    except ValueError as error:
-        raise HttpError(422, "The cursor is none of this API's.") from error
-    return at, trace_id
+        start, span_id = decode_cursor(cursor, length=2)
+        key = (int(start or 0), bytes.fromhex(str(span_id)))
+    except (InvalidCursorError, ValueError) as error:
+        raise HttpError(422, "steps_cursor is none of this API's.") from error
+    if not 0 <= key[0] < 1 << 63:
+        raise HttpError(422, "steps_cursor is none of this API's.")
+    return key

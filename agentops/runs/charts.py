@@ -9,12 +9,19 @@ from typing import Any
 
 from agentops.runs.api import from_ns
 from agentops.runs.queries import StepRow
-from agentops.runs.tree import Handover
+from agentops.runs.tree import Talk
 
 NANO = 10**9
 MAX_POINTS = 500
 MAX_AGENTS = 8
-WIDTH, HEIGHT, MARGIN = 300, 190, 46
+WIDTH, HEIGHT, MARGIN = 320, 200, 44
+#: How far an arc ends from the middle of a spot.
+GAP = 12
+MAX_NAME = 18
+#: From this many times on, an arc may stand out.
+OFTEN = 3
+#: Sines and cosines that count as level, and as far to the side.
+EVEN, SIDEWAYS = 0.01, 0.6
 
 
 def cost_over_time(steps: Iterable[StepRow]) -> dict[str, Any]:
@@ -49,17 +56,20 @@ def cost_over_time(steps: Iterable[StepRow]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """An agent in the drawing."""
+    """An agent in the drawing, and where its name is written."""
 
     name: str
     x: float
     y: float
+    label_x: float
     label_y: float
+    anchor: str
+    is_quiet: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Arc:
-    """A hand-over in the drawing: an SVG path, how often, and where that is written."""
+    """Who follows whom in the drawing: an SVG path, how often, and where that is written."""
 
     path: str
     count: int
@@ -70,36 +80,60 @@ class Arc:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """The drawing of who talked to whom."""
+    """The drawing of who talks to whom. ``left_out`` counts the agents that have no room in it."""
 
     spots: list[Spot]
     arcs: list[Arc]
+    left_out: int
     width: int = WIDTH
     height: int = HEIGHT
 
 
-def talk_graph(handovers: Sequence[Handover]) -> Graph | None:
-    """Agents on a circle, hand-overs as arcs; ``None`` when nobody handed over."""
-    names = list(dict.fromkeys(n for h in handovers for n in (h.source, h.target)))[:MAX_AGENTS]
-    if not names:
+def talk_graph(talks: Sequence[Talk], agents: Sequence[str] = ()) -> Graph | None:
+    """Agents on an ellipse, arcs from each to whom it is followed by; ``None`` when nobody is.
+
+    Of the ``agents`` those that nobody follows or precedes are drawn as quiet ones.
+    """
+    heard = list(dict.fromkeys(name for talk in talks for name in (talk.source, talk.target)))
+    if not heard:
         return None
-    spots = {}
-    for i, name in enumerate(names):
-        angle = math.pi + 2 * math.pi * i / len(names)
-        x = WIDTH / 2 + (WIDTH / 2 - MARGIN) * math.cos(angle)
-        y = HEIGHT / 2 + (HEIGHT / 2 - MARGIN + 8) * math.sin(angle)
-        spots[name] = Spot(name[:24], round(x, 1), round(y, 1), round(y + (22 if y >= HEIGHT / 2 - 1 else -13), 1))
-    most = max(h.count for h in handovers)
-    arcs = []
-    for handover in handovers:
-        if handover.source not in spots or handover.target not in spots:
-            continue
-        a, b = spots[handover.source], spots[handover.target]
-        bend = 0.22
-        cx = (a.x + b.x) / 2 - (b.y - a.y) * bend
-        cy = (a.y + b.y) / 2 + (b.x - a.x) * bend
-        weight = "heavy" if handover.count * 2 > most and most > 1 else "light"
-        x, y = (a.x + 2 * cx + b.x) / 4, (a.y + 2 * cy + b.y) / 4
-        path = f"M{a.x} {a.y} Q{cx:.1f} {cy:.1f} {b.x} {b.y}"
-        arcs.append(Arc(path, handover.count, round(x, 1), round(y + 4, 1), weight))
-    return Graph(list(spots.values()), arcs)
+    names = [*heard, *(name for name in agents if name not in heard)]
+    spots = {
+        name: _spot(name, i, min(len(names), MAX_AGENTS), name not in heard)
+        for i, name in enumerate(names[:MAX_AGENTS])
+    }
+    most = max(talk.count for talk in talks)
+    counts: dict[tuple[str, str], int] = {}
+    for talk in talks:
+        if talk.source in spots and talk.target in spots:
+            counts[talk.source, talk.target] = max(counts.get((talk.source, talk.target), 0), talk.count)
+    arcs = [_arc(spots[a], spots[b], count, most) for (a, b), count in counts.items()]
+    return Graph(list(spots.values()), arcs, max(0, len(names) - MAX_AGENTS))
+
+
+def _spot(name: str, i: int, of: int, is_quiet: bool) -> Spot:  # noqa: FBT001
+    angle = math.pi + 2 * math.pi * i / of
+    across, down = math.cos(angle), math.sin(angle)
+    x, y = WIDTH / 2 + (WIDTH / 2 - MARGIN) * across, HEIGHT / 2 + (HEIGHT / 2 - MARGIN + 16) * down
+    below = down >= -EVEN
+    label = name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}\N{HORIZONTAL ELLIPSIS}"
+    # A name at the very left or right would be cut off if it were centred below its spot.
+    anchor = "start" if across < -SIDEWAYS else "end" if across > SIDEWAYS else "middle"
+    edge = {"start": -12, "end": 12, "middle": 0}[anchor]
+    return Spot(
+        label, round(x, 1), round(y, 1), round(x + edge, 1), round(y + (23 if below else -14), 1), anchor, is_quiet
+    )
+
+
+def _arc(a: Spot, b: Spot, count: int, most: int) -> Arc:
+    """A curve to the left of the way from a to b, so that there and back lie apart."""
+    length = math.hypot(b.x - a.x, b.y - a.y) or 1
+    along_x, along_y = (b.x - a.x) / length, (b.y - a.y) / length
+    bend = min(34.0, length * 0.24)
+    mid_x, mid_y = (a.x + b.x) / 2 + along_y * bend, (a.y + b.y) / 2 - along_x * bend
+    start_x, start_y = a.x + along_x * GAP + along_y * GAP / 2, a.y + along_y * GAP - along_x * GAP / 2
+    end_x, end_y = b.x - along_x * GAP + along_y * GAP / 2, b.y - along_y * GAP - along_x * GAP / 2
+    path = f"M{start_x:.1f} {start_y:.1f} Q{mid_x:.1f} {mid_y:.1f} {end_x:.1f} {end_y:.1f}"
+    label_x, label_y = (start_x + 2 * mid_x + end_x) / 4, (start_y + 2 * mid_y + end_y) / 4
+    weight = "heavy" if count >= OFTEN and count * 2 > most else "light"
+    return Arc(path, count, round(label_x, 1), round(label_y + 3.5, 1), weight)

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from django.conf import settings
 from django.db import connection
 
-from agentops.domain.spans import DEFAULT_ENVIRONMENT
+from agentops.domain.spans import COSTED_KINDS, DEFAULT_ENVIRONMENT
+from agentops.pages import InvalidCursorError, decode_cursor, encode_cursor
 
 Status = Literal["running", "ok", "error"]
-Sort = Literal["-started", "-cost", "-duration", "started", "cost", "duration"]
-SORTS: dict[str, tuple[str, str]] = {
-    "started": ("r.started_at", "timestamptz"),
-    "cost": ("r.cost_nano", "bigint"),
-    "duration": ("(r.latest_at - r.started_at)", "interval"),
-}
-#: Sorting by anything but time looks at no more runs than this, the newest of the range.
-MAX_SORTED = 20_000
+STATUSES: tuple[Status, ...] = ("running", "ok", "error")
+#: Runs looked at, the newest first, where no index answers.
+MAX_SEARCHED = 20_000
 MAX_LIMIT = 1_000
+#: Largest absolute value in a cursor: as microseconds still a moment that Python knows, as money 60 million dollars.
+MAX_VALUE = 60_000_000_000_000_000
+_TRACE_ID_START = re.compile(r"[0-9a-f]{4,32}")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +98,20 @@ class RunRow:
         return round(self.duration / timedelta(milliseconds=1))
 
     @property
+    def tokens(self) -> int:
+        """Input and output together."""
+        return self.input_tokens + self.output_tokens
+
+    @property
+    def error_words(self) -> str:
+        """How many steps failed, of how many."""
+        return f"of {self.steps:,} steps"
+
+    @property
     def unpriced_words(self) -> str:
         """How many calls the cost leaves out."""
-        return f"+ {self.unpriced_calls} calls without a price" if self.unpriced_calls else ""
+        calls = "call" if self.unpriced_calls == 1 else "calls"
+        return f"+ {self.unpriced_calls:,} {calls} without a price" if self.unpriced_calls else ""
 
     @property
     def token_words(self) -> str:
@@ -117,14 +130,39 @@ class RunRow:
         return f"{self.spans:,} spans"
 
 
-STATUS = """CASE WHEN NOT r.has_root AND r.last_received_at > now() - %(idle)s THEN 'running'
-    WHEN r.root_error OR r.last_error THEN 'error' ELSE 'ok' END"""
+@dataclass(frozen=True, slots=True)
+class Order:
+    """How runs are sorted: the SQL, its value of a run as an integer, and back as a parameter."""
+
+    column: str
+    of_run: Callable[[RunRow], int]
+    to_sql: Callable[[int], object]
+
+
+SORTS = {
+    "started": Order(
+        "r.started_at", lambda run: (run.started_at - _EPOCH) // _MICROSECOND, lambda us: _EPOCH + us * _MICROSECOND
+    ),
+    "cost": Order("r.cost_nano", lambda run: run.priced_nano, lambda nano: nano),
+    "duration": Order(
+        "(r.latest_at - r.started_at)", lambda run: run.duration // _MICROSECOND, lambda us: us * _MICROSECOND
+    ),
+}
+
+
+_RUNNING = "(NOT r.has_root AND r.last_received_at > now() - %(idle)s)"
+STATUS = f"CASE WHEN {_RUNNING} THEN 'running' WHEN r.root_error OR r.last_error THEN 'error' ELSE 'ok' END"
 
 COLUMNS = f"""r.trace_id, r.service, r.release, coalesce(r.environment, '{DEFAULT_ENVIRONMENT}'), r.session, r."user",
     r.feature, r.name, r.agents, {STATUS}, r.started_at, r.latest_at, r.first_received_at, r.last_received_at, r.spans,
     r.cost_nano, r.unpriced_calls, r.llm_calls, r.tool_calls, r.steps, r.errors, r.input_tokens, r.output_tokens,
     r.cache_read_input_tokens, r.cache_creation_input_tokens, r.reasoning_output_tokens"""
 
+_STATUSES = {
+    "running": _RUNNING,
+    "error": f"(r.root_error OR r.last_error) AND NOT {_RUNNING}",
+    "ok": f"NOT (r.root_error OR r.last_error) AND NOT {_RUNNING}",
+}
 _EQUALS = {
     "service": "r.service = %(service)s",
     "user": 'r."user" = %(user)s',
@@ -133,84 +171,156 @@ _EQUALS = {
     "release": "r.release = %(release)s",
     "environment": f"coalesce(r.environment, '{DEFAULT_ENVIRONMENT}') = %(environment)s",
     "agent": "%(agent)s = ANY(r.agents)",
-    "status": f"({STATUS}) = %(status)s",
     "min_cost_nano": "r.cost_nano >= %(min_cost_nano)s",
     "from_": "r.started_at >= %(from_)s",
     "until": "r.started_at < %(until)s",
-    "model": """EXISTS (SELECT FROM spans s WHERE s.trace_id = r.trace_id AND s.service = r.service
-        AND coalesce(s.response_model, s.request_model) = %(model)s)""",
-    "tool": """EXISTS (SELECT FROM spans s WHERE s.trace_id = r.trace_id AND s.service = r.service
-        AND s.tool = %(tool)s)""",
+}
+# OFFSET 0 keeps the planner from joining with all spans: a few runs are looked up in the partitions of their days.
+_OF_SPANS = """EXISTS (SELECT FROM spans s WHERE s.trace_id = r.trace_id AND s.service = r.service
+    AND s.received_on BETWEEN (r.first_received_at AT TIME ZONE 'UTC')::date
+        AND (r.last_received_at AT TIME ZONE 'UTC')::date
+    AND {condition} OFFSET 0)"""
+#: What no index answers; asked only of the newest runs that pass everything else.
+_SLOW = {
+    "model": _OF_SPANS.format(condition="%(model)s IN (s.response_model, s.request_model)"),
+    "tool": _OF_SPANS.format(condition="s.tool = %(tool)s"),
+    "q": """strpos(lower(concat_ws(E'\\x1f', r."user", r.session, r.service, r.feature, r.name,
+        array_to_string(r.agents, E'\\x1f'))), lower(%(q)s)) > 0""",
 }
 
 
 @dataclass(frozen=True, slots=True)
+class RunKey:
+    """Where a page of runs ends: the sort value, as an integer, then what tells equals apart."""
+
+    value: int
+    trace_id: bytes
+    service: str
+
+    def encode(self) -> str:
+        """Text for a URL."""
+        return encode_cursor(self.value, self.trace_id.hex(), self.service)
+
+    @classmethod
+    def decode(cls, text: str) -> RunKey:
+        """The key that a text is. Raises ``InvalidCursorError``."""
+        value, trace_id, service = decode_cursor(text, length=3)
+        if not isinstance(value, int) or abs(value) > MAX_VALUE or not isinstance(service, str) or "\0" in service:
+            raise InvalidCursorError(text[:40])
+        try:
+            return cls(value, bytes.fromhex(str(trace_id)), service)
+        except ValueError as error:
+            raise InvalidCursorError(text[:40]) from error
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
-    """Some runs, and the key of the last one when there are more: (sort value, trace id hex)."""
+    """Some runs, and where the next ones start when there are more."""
 
     runs: list[RunRow]
-    next_key: tuple[str, str] | None
+    next_key: RunKey | None
 
 
-def list_runs(
-    filters: RunFilters, *, sort: str = "-started", after: tuple[str, str] | None = None, limit: int = 100
-) -> Page:
-    """A page of runs, newest first unless ``sort`` says otherwise. One statement."""
-    descending = sort.startswith("-")
-    column, kind = SORTS[sort.removeprefix("-")]
-    where, parameters = _where(filters)
+def list_runs(filters: RunFilters, *, sort: str = "-started", after: RunKey | None = None, limit: int = 100) -> Page:
+    """A page of runs, newest first unless ``sort`` (a key of ``SORTS``, ``-`` descends) says otherwise.
+
+    One statement. What no index answers (``is_bounded``) is asked of the newest ``MAX_SEARCHED`` runs that
+    pass the other filters. A trace id's first digits as ``q`` find its runs at any time.
+    """
+    order = SORTS[sort.removeprefix("-")]
+    parameters: dict[str, Any] = {"idle": _idle(), "limit": min(limit, MAX_LIMIT) + 1, "searched": MAX_SEARCHED}
+    source, where = _source(filters, sort, parameters)
     if after is not None:
-        where.append(f"({column}, r.trace_id) {'<' if descending else '>'} (%(after)s::{kind}, %(after_id)s)")
-        parameters |= {"after": after[0], "after_id": bytes.fromhex(after[1])}
-    direction = "DESC" if descending else "ASC"
-    parameters |= {"limit": min(limit, MAX_LIMIT) + 1}
-    condition = " AND ".join(where) or "true"
+        comparison = "<" if sort.startswith("-") else ">"
+        where.append(
+            f"({order.column}, r.trace_id, r.service) {comparison} (%(after)s, %(after_id)s, %(after_service)s)"
+        )
+        parameters |= {
+            "after": order.to_sql(after.value),
+            "after_id": after.trace_id,
+            "after_service": after.service,
+        }
+    direction = "DESC" if sort.startswith("-") else "ASC"
     statement = (
-        f"SELECT {COLUMNS}, {column}::text FROM runs r WHERE {condition} "  # noqa: S608  (from constants)
-        f"ORDER BY {column} {direction}, r.trace_id {direction} LIMIT %(limit)s"
+        f"SELECT {COLUMNS} FROM {source} r WHERE {' AND '.join(where) or 'true'} "
+        f"ORDER BY {order.column} {direction}, r.trace_id {direction}, r.service {direction} LIMIT %(limit)s"
     )
     with connection.cursor() as cursor:
         cursor.execute(statement, parameters)
-        rows = cursor.fetchall()
-    more = len(rows) == parameters["limit"]
-    rows = rows[: parameters["limit"] - 1]
-    runs = [_run(row) for row in rows]
-    return Page(runs, (rows[-1][-1], runs[-1].hex_id) if more else None)
+        found = [_run(row) for row in cursor.fetchall()]
+    runs = found[: parameters["limit"] - 1]
+    if len(found) == len(runs):
+        return Page(runs, None)
+    return Page(runs, RunKey(order.of_run(runs[-1]), runs[-1].trace_id, runs[-1].service))
 
 
-def _where(filters: RunFilters) -> tuple[list[str], dict[str, Any]]:
-    parameters: dict[str, Any] = {"idle": timedelta(seconds=settings.RUN_IDLE_SECONDS)}
-    where = []
+def is_bounded(filters: RunFilters, sort: str) -> bool:
+    """Whether only the newest ``MAX_SEARCHED`` runs of the range are looked at."""
+    return sort.removeprefix("-") != "started" or any(getattr(filters, name) for name in _SLOW)
+
+
+def _source(filters: RunFilters, sort: str, parameters: dict[str, Any]) -> tuple[str, list[str]]:
+    """The rows to choose from, as SQL, and what is left to ask of each."""
+    fast = [_STATUSES[filters.status]] if filters.status else []
+    slow: list[str] = []
     for field in fields(filters):
         value = getattr(filters, field.name)
-        if value in (None, "") or field.name == "q":
+        if value is None or value == "" or field.name == "status":
             continue
-        where.append(_EQUALS[field.name])
         parameters[field.name] = value
-    if filters.q:
-        where.append(_search(filters.q, parameters))
-    return where, parameters
+        (fast if field.name in _EQUALS else slow).append(_EQUALS.get(field.name) or _SLOW[field.name])
+    if not is_bounded(filters, sort):
+        return "runs", fast
+    newest = _newest(fast)
+    by_id = _by_trace_id(filters.q)
+    if by_id is None:
+        return newest, slow
+    parameters |= by_id
+    named = "r.trace_id BETWEEN %(id_from)s AND %(id_until)s"
+    others = [condition for condition in slow if condition != _SLOW["q"]]
+    timeless = [condition for condition in fast if condition not in (_EQUALS["from_"], _EQUALS["until"])]
+    by_text = f"SELECT * FROM {_newest([*fast, f'NOT {named}'])} r WHERE {_SLOW['q']}"
+    return f"({by_text} UNION ALL SELECT * FROM {_newest([*timeless, named])} r)", others
 
 
-def _search(text: str, parameters: dict[str, Any]) -> str:
-    """A trace id by its first digits; else the exact user, session, service, feature or agent."""
-    text = text.strip()
-    parameters["q"] = text
-    condition = (
-        'r."user" = %(q)s OR r.session = %(q)s OR r.service = %(q)s OR r.feature = %(q)s OR %(q)s = ANY(r.agents)'
-    )
-    digits = text.lower().replace("-", "")
-    if 4 <= len(digits) <= 32 and all(c in "0123456789abcdef" for c in digits):
-        parameters |= {
-            "q_from": bytes.fromhex(digits.ljust(32, "0")),
-            "q_until": bytes.fromhex(digits.ljust(32, "f")),
-        }
-        condition += " OR r.trace_id BETWEEN %(q_from)s AND %(q_until)s"
-    return f"({condition})"
+def _newest(conditions: list[str]) -> str:
+    condition = " AND ".join(conditions) or "true"
+    return f"(SELECT * FROM runs r WHERE {condition} ORDER BY r.started_at DESC LIMIT %(searched)s)"
+
+
+def _by_trace_id(text: str) -> dict[str, bytes] | None:
+    """The bounds of the trace ids that begin with these digits; ``None`` for other text."""
+    digits = text.strip().lower().replace("-", "")
+    if not _TRACE_ID_START.fullmatch(digits):
+        return None
+    return {"id_from": bytes.fromhex(digits.ljust(32, "0")), "id_until": bytes.fromhex(digits.ljust(32, "f"))}
+
+
+def _idle() -> timedelta:
+    return timedelta(seconds=settings.RUN_IDLE_SECONDS)
 
 
 def _run(row: Sequence[Any]) -> RunRow:
-    return RunRow(bytes(row[0]), *row[1:26])
+    return RunRow(bytes(row[0]), *row[1:])
+
+
+# Jumps from one service to the next in the index, instead of reading every run.
+SERVICES = """
+WITH RECURSIVE found AS (
+    (SELECT service FROM runs ORDER BY service LIMIT 1)
+    UNION ALL
+    SELECT (SELECT r.service FROM runs r WHERE r.service > found.service ORDER BY r.service LIMIT 1)
+    FROM found WHERE found.service IS NOT NULL
+)
+SELECT service FROM found WHERE service IS NOT NULL LIMIT 500
+"""
+
+
+def list_services() -> list[str]:
+    """The services that have runs, by name."""
+    with connection.cursor() as cursor:
+        cursor.execute(SERVICES)
+        return [service for (service,) in cursor.fetchall()]
 
 
 BY_TRACE = f"""
@@ -222,17 +332,14 @@ ORDER BY r.has_root DESC, r.spans DESC, r.service
 def runs_of_trace(trace_id: bytes) -> list[RunRow]:
     """The runs that share a trace id, one a service; the one with the root first."""
     with connection.cursor() as cursor:
-        idle = timedelta(seconds=settings.RUN_IDLE_SECONDS)
-        cursor.execute(BY_TRACE, {"trace_id": trace_id, "idle": idle})
+        parameters: dict[str, Any] = {"trace_id": trace_id, "idle": _idle()}
+        cursor.execute(BY_TRACE, parameters)
         return [_run(row) for row in cursor.fetchall()]
 
 
-def get_run(trace_id: bytes, service: str = "") -> RunRow | None:
-    """A run; without a service the trace's most complete one."""
-    for run in runs_of_trace(trace_id):
-        if not service or run.service == service:
-            return run
-    return None
+def choose_run(runs: Sequence[RunRow], service: str = "") -> RunRow | None:
+    """The run of that service among those of one trace; without a service the most complete one."""
+    return next((run for run in runs if not service or run.service == service), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,48 +383,89 @@ class StepRow:
 
 _STEP_COLUMNS = ", ".join("cost_nano" if f.name == "own_cost_nano" else f.name for f in fields(StepRow))
 _SKELETON = _STEP_COLUMNS.removesuffix(", content")
-_OF_RUN = """trace_id = %(trace_id)s AND service = %(service)s
-    AND received_on BETWEEN %(first)s AND %(last)s"""
+# A condition on the day of receipt leaves the planner one partition or two to look at.
+_OF_RUN = """trace_id = %(trace_id)s AND service = %(service)s AND received_on BETWEEN %(first)s AND %(last)s"""
+STEPS = f"""SELECT {{columns}} FROM spans WHERE {_OF_RUN} AND (start_ns, span_id) > (%(start)s, %(span_id)s)
+ORDER BY start_ns, span_id LIMIT %(limit)s"""
+STEP = f"SELECT {_STEP_COLUMNS} FROM spans WHERE {_OF_RUN} AND span_id = %(span_id)s"
+# PostgreSQL cannot read a NUL out of JSON: a text that has one is left to the step's own page.
+EXCERPTS = f"""
+SELECT span_id, left(coalesce(content::json ->> 'error_message', content::json ->> 'arguments'), %(chars)s)
+FROM spans WHERE {_OF_RUN} AND span_id = ANY(%(ids)s) AND content IS NOT NULL AND strpos(content, E'\\\\u0000') = 0
+"""
+EXCERPT_CHARS = 160
 
 
 def _of_run(run: RunRow) -> dict[str, Any]:
     return {
         "trace_id": run.trace_id,
         "service": run.service,
-        "first": run.first_received_at.date(),
-        "last": run.last_received_at.date(),
+        "first": run.first_received_at.astimezone(UTC).date(),
+        "last": run.last_received_at.astimezone(UTC).date(),
     }
 
 
+_MERGED_INTO = [field.name for field in fields(StepRow)].index("merged_into")
+
+
 def _step(row: Sequence[Any]) -> StepRow:
-    span_id, parent, *rest = row
-    step = [bytes(span_id), bytes(parent) if parent is not None else None, *rest]
-    merged = step[21]
-    step[21] = bytes(merged) if merged is not None else None
-    return StepRow(*step)
+    values = list(row)
+    for i in (0, 1, _MERGED_INTO):
+        values[i] = None if values[i] is None else bytes(values[i])
+    return StepRow(*values)
 
 
 def list_steps(
     run: RunRow, *, after: tuple[int, bytes] | None = None, limit: int = 500, with_content: bool = True
 ) -> list[StepRow]:
     """Spans of a run in order of start, after a (start, span id)."""
-    columns = _STEP_COLUMNS if with_content else _SKELETON
-    condition = " AND (start_ns, span_id) > (%(start)s, %(span_id)s)" if after else ""
-    start, span_id = after or (0, b"")
+    start, span_id = after or (-1, b"")
+    statement = STEPS.format(columns=_STEP_COLUMNS if with_content else _SKELETON)
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT {columns} FROM spans WHERE {_OF_RUN}{condition} ORDER BY start_ns, span_id LIMIT %(limit)s",
-            {**_of_run(run), "start": start, "span_id": span_id, "limit": limit},
-        )
+        cursor.execute(statement, {**_of_run(run), "start": start, "span_id": span_id, "limit": limit})
         return [_step(row) for row in cursor.fetchall()]
 
 
 def get_step(run: RunRow, span_id: bytes) -> StepRow | None:
     """One span of a run, with its text."""
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT {_STEP_COLUMNS} FROM spans WHERE {_OF_RUN} AND span_id = %(span_id)s",
-            {**_of_run(run), "span_id": span_id},
-        )
+        cursor.execute(STEP, {**_of_run(run), "span_id": span_id})
         row = cursor.fetchone()
     return _step(row) if row else None
+
+
+def list_excerpts(run: RunRow, span_ids: Sequence[bytes]) -> dict[bytes, str]:
+    """By span id, the beginning of what went wrong in it, or else of a tool's arguments."""
+    with connection.cursor() as cursor:
+        cursor.execute(EXCERPTS, {**_of_run(run), "ids": list(span_ids), "chars": EXCERPT_CHARS})
+        return {bytes(span_id): " ".join(text.split()) for span_id, text in cursor.fetchall() if text}
+
+
+MODELS = f"""
+SELECT coalesce(response_model, request_model), count(*), sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0)),
+    sum(cost_nano), count(*) FILTER (WHERE cost_nano IS NULL AND NOT (is_error AND input_tokens IS NULL)), max(price_id)
+FROM spans WHERE {_OF_RUN} AND kind = ANY(%(kinds)s) AND merged_into IS NULL
+GROUP BY 1 ORDER BY sum(cost_nano) DESC NULLS LAST, count(*) DESC, 1 LIMIT 20
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelShare:
+    """What one model did in a run: calls, tokens, known cost, calls without a price, and one of its prices."""
+
+    model: str | None
+    calls: int
+    tokens: int
+    cost_nano: int | None
+    unpriced: int
+    price_id: str | None
+
+
+def list_models(run: RunRow) -> list[ModelShare]:
+    """The models of a run, the most expensive first."""
+    with connection.cursor() as cursor:
+        cursor.execute(MODELS, {**_of_run(run), "kinds": [int(kind) for kind in COSTED_KINDS]})
+        return [
+            ModelShare(model, calls, int(tokens), None if cost is None else int(cost), unpriced, price_id)
+            for model, calls, tokens, cost, unpriced, price_id in cursor.fetchall()
+        ]

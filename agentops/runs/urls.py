@@ -33,6 +33,7 @@ register_converter(SpanId, "span")
 app_name = "runs"
 urlpatterns = [
     path("", views.run_list, name="list"),
+    path("export.csv", views.run_export, name="csv"),
     path("<trace:trace_id>/", views.run_detail, name="detail"),
     path("<trace:trace_id>/cost.json", views.run_cost, name="cost"),
     path("<trace:trace_id>/<span:span_id>/", views.step_detail, name="step"),

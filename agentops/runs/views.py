@@ -3,81 +3,109 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from dataclasses import replace
 from typing import Any
+from urllib.parse import urlencode
 
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
-from django.shortcuts import render
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from agentops.domain.spans import Kind
-from agentops.pages import InvalidCursorError, decode_cursor, encode_cursor, page_context
-from agentops.runs import charts, queries
-from agentops.runs.api import from_ns, usd
-from agentops.runs.queries import RunFilters, RunRow
-from agentops.runs.tree import Line, handovers, lines
+from agentops.pages import PageContext, page_context
+from agentops.runs import charts, queries, waterfall
+from agentops.runs.api import clean, from_ns, rfc3339, usd
+from agentops.runs.forms import Asked, read_runs
+from agentops.runs.queries import RunRow
+from agentops.runs.tree import Line, lines, talks
 
 PAGE_SIZE = 50
-LINES_AT_ONCE = 200
-#: Steps whose tree is drawn; a larger run is shown up to here, and paged through the API beyond.
+ROWS_AT_ONCE = 200
+#: A region that refetches itself shows no more rows than this; more are asked for.
+MAX_ROWS = 1_000
+#: Steps whose tree is drawn. A larger run is shown up to here; the API pages through all of it.
 MAX_STEPS = 20_000
+MAX_ERRORS = 8
+MAX_TALKS = 8
 EXPORTED = 10_000
-NANO = 10**9
-CHIPS = ("service", "user", "feature", "session", "release", "agent", "model", "tool", "status")
+TRACE_ID_DIGITS = 32
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # noqa: RUF001  (full-width ones count too)
-
-
-def read_filters(request: HttpRequest, context: dict[str, Any]) -> RunFilters:
-    """What a page's query string asks for."""
-    get = {name: request.GET.get(name, "").replace("\x00", "").strip()[:512] for name in (*CHIPS, "q", "min_cost")}
-    try:
-        least = int(Decimal(get["min_cost"]) * NANO) if get["min_cost"] else None
-    except (InvalidOperation, ValueError, OverflowError):
-        least = None
-    window = context["window"]
-    return RunFilters(
-        **{name: get[name] for name in (*CHIPS, "q")},
-        environment=context["environment"],
-        min_cost_nano=least if least is None or 0 <= least < 1 << 62 else None,
-        from_=window.from_,
-        until=window.until,
-    )
+CSV_COLUMNS = (
+    "trace_id", "service", "name", "environment", "release", "user", "session", "feature", "agents", "status",
+    "started_at", "duration_ms", "cost_usd", "unpriced_calls", "steps", "llm_calls", "tool_calls", "errors",
+    "input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens",
+    "reasoning_output_tokens",
+)  # fmt: skip
+_CSV_TEXTS = frozenset(CSV_COLUMNS[1:9])
 
 
 @require_safe
 def run_list(request: HttpRequest) -> HttpResponse:
-    """Runs by filter, live, sorted, paged by cursor; ``format=csv`` is the same as a file."""
+    """Runs by filter, live, sorted, paged by cursor. A whole trace id as ``q`` leads to its run."""
     context = page_context(request)
-    filters = read_filters(request, context)
-    sort = request.GET.get("sort", "")
-    sort = sort if sort.removeprefix("-") in queries.SORTS else "-started"
-    if request.GET.get("format") == "csv":
-        return _export(filters, sort)
-    cursor = request.GET.get("cursor", "")
-    after: tuple[str, str] | None = None
-    if cursor:
-        try:
-            value, trace_id = decode_cursor(cursor, length=2)
-            after = (str(value), bytes.fromhex(str(trace_id)).hex())
-        except (InvalidCursorError, ValueError):
-            after = None
-    page = queries.list_runs(filters, sort=sort, after=after, limit=PAGE_SIZE)
+    asked = read_runs(request.GET, context["page"])
+    if found := _named_run(asked.filters.q):
+        return redirect(f"{reverse('runs:detail', args=[found])}?{context['page'].kept}".rstrip("?"))
+    page = queries.list_runs(asked.filters, sort=asked.sort, after=asked.after, limit=PAGE_SIZE)
     context |= {
+        "asked": asked,
         "runs": page.runs,
-        "next_cursor": encode_cursor(*page.next_key) if page.next_key else "",
-        "filters": filters,
-        "chips": [(name, value, name) for name in CHIPS if (value := getattr(filters, name))],
-        "sort": sort,
-        "cursor": cursor,
-        "statuses": ("running", "ok", "error"),
-        "min_cost": request.GET.get("min_cost", ""),
+        "next_cursor": page.next_key.encode() if page.next_key else "",
+        "searched": queries.MAX_SEARCHED if queries.is_bounded(asked.filters, asked.sort) else None,
     }
-    template = "runs/list.html#rows" if request.headers.get("HX-Request") else "runs/list.html"
-    return render(request, template, context)
+    if request.headers.get("HX-Request"):
+        return render(request, "runs/list.html#rows", context)
+    return render(request, "runs/list.html", context | {"services": _services(asked), "statuses": queries.STATUSES})
+
+
+def _named_run(text: str) -> str | None:
+    digits = text.strip().lower().replace("-", "")
+    try:
+        named = len(digits) == TRACE_ID_DIGITS and queries.runs_of_trace(bytes.fromhex(digits))
+    except ValueError:
+        return None
+    return digits if named else None
+
+
+def _services(asked: Asked) -> list[str]:
+    chosen = asked.filters.service
+    return sorted({*queries.list_services(), *([chosen] if chosen else [])})
+
+
+@require_safe
+def run_export(request: HttpRequest) -> HttpResponse:
+    """The runs of the list as CSV, in its order, ``EXPORTED`` of them at most."""
+    page: PageContext = page_context(request)["page"]
+    asked = read_runs(request.GET, page)
+    filters = replace(asked.filters, until=asked.filters.until or timezone.now())
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(CSV_COLUMNS)
+    after, left = None, EXPORTED
+    while left:
+        found = queries.list_runs(filters, sort=asked.sort, after=after, limit=min(left, queries.MAX_LIMIT))
+        writer.writerows(_csv_row(run) for run in found.runs)
+        left, after = left - len(found.runs), found.next_key
+        if after is None:
+            break
+    answer = HttpResponse(out.getvalue(), content_type="text/csv; charset=utf-8")
+    answer["Content-Disposition"] = 'attachment; filename="runs.csv"'
+    return answer
+
+
+def _csv_row(run: RunRow) -> list[Any]:
+    special = {
+        "trace_id": run.hex_id,
+        "agents": ", ".join(run.agents),
+        "started_at": rfc3339(run.started_at),
+        "cost_usd": usd(run.cost_nano),
+    }
+    values = {name: special.get(name, getattr(run, name, None)) for name in CSV_COLUMNS}
+    return [safe_cell(value) if name in _CSV_TEXTS else value for name, value in values.items()]
 
 
 def safe_cell(text: str | None) -> str:
@@ -85,109 +113,77 @@ def safe_cell(text: str | None) -> str:
     return f"'{text}" if text and text.startswith(FORMULA) else text or ""
 
 
-class _Echo:
-    def write(self, value: str) -> str:
-        return value
-
-
-def _export(filters: RunFilters, sort: str) -> StreamingHttpResponse:
-    writer = csv.writer(_Echo())
-
-    def rows() -> Iterator[str]:
-        yield writer.writerow(
-            ["trace_id", "service", "environment", "release", "user", "session", "feature", "status", "started_at",
-             "duration_ms", "cost_usd", "unpriced_calls", "steps", "llm_calls", "tool_calls", "errors",
-             "input_tokens", "output_tokens"]
-        )
-        after, left = None, EXPORTED
-        while left > 0:
-            page = queries.list_runs(filters, sort=sort, after=after, limit=min(left, queries.MAX_LIMIT))
-            for run in page.runs:
-                texts = (run.service, run.environment, run.release, run.user, run.session, run.feature)
-                yield writer.writerow(
-                    [run.hex_id, *(safe_cell(t) for t in texts), run.status, run.started_at.isoformat(),
-                     run.duration_ms, usd(run.cost_nano), run.unpriced_calls, run.steps, run.llm_calls,
-                     run.tool_calls, run.errors, run.input_tokens, run.output_tokens]
-                )
-            left -= len(page.runs)
-            after = page.next_key
-            if after is None:
-                return
-
-    answer = StreamingHttpResponse(rows(), content_type="text/csv; charset=utf-8")
-    answer["Content-Disposition"] = 'attachment; filename="runs.csv"'
-    return answer
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """A line of the waterfall with its bar, in thousandths of the run's length."""
-
-    line: Line
-    x: float
-    width: float
-    kind: str
-    sub: str
-
-
 def _find(request: HttpRequest, trace_id: str) -> tuple[RunRow, list[RunRow]]:
     found = queries.runs_of_trace(bytes.fromhex(trace_id))
-    service = request.GET.get("service", "")
-    for run in found:
-        if not service or run.service == service:
-            return run, [other for other in found if other is not run]
-    raise Http404
+    run = queries.choose_run(found, clean(request.GET.get("service", "")))
+    if run is None:
+        message = "There is no such run."
+        raise Http404(message)
+    return run, [other for other in found if other is not run]
 
 
 @require_safe
 def run_detail(request: HttpRequest, trace_id: str) -> HttpResponse:
-    """One run: totals, waterfall, cost over time, who talked to whom. Regions refetch themselves."""
+    """One run: totals, waterfall, cost over time, who talks to whom.
+
+    To htmx: ``part=live`` is everything that changes, ``part=more`` the rows from ``line`` on, and without
+    a part the waterfall of another tab (``show``).
+    """
     run, others = _find(request, trace_id)
     part = request.GET.get("part", "")
-    context = page_context(request) | {"run": run, "others": others}
-    if request.headers.get("HX-Request") and part == "head":
-        return render(request, "runs/detail.html#head", context)
     steps = queries.list_steps(run, limit=MAX_STEPS, with_content=False)
-    try:
-        first = max(0, int(request.GET.get("line", "0")))
-    except ValueError:
-        first = 0
     tree = lines(steps)
-    begin, length = _extent(run, tree)
-    shown = [_bar(line, begin, length) for line in tree[first : first + LINES_AT_ONCE]]
-    talk = handovers(steps)
+    context = page_context(request) | {"run": run, "others": others, "part": part}
+    context |= _waterfall(request, run, tree)
+    if request.headers.get("HX-Request") and part != "live":
+        return render(request, f"runs/detail.html#{'more' if part == 'more' else 'steps'}", context)
+    talk = talks(steps)
+    failed = [step for step in steps if step.is_error]
     context |= {
-        "bars": shown,
-        "first_line": first,
-        "next_line": first + LINES_AT_ONCE if first + LINES_AT_ONCE < len(tree) else 0,
-        "lines_total": len(tree),
-        "talk": talk[:12],
-        "graph": charts.talk_graph(talk),
-        "failures": [line.step for line in tree if line.step.is_error][:20],
-        "chart_url": f"{reverse('runs:cost', args=[trace_id])}?service={run.service}",
+        "models": queries.list_models(run),
+        "talks": talk[:MAX_TALKS],
+        "graph": charts.talk_graph(talk, run.agents),
+        "errors": [(step, waterfall.title(step)) for step in failed[:MAX_ERRORS]],
+        "errors_total": len(failed),
+        "chart_url": f"{reverse('runs:cost', args=[trace_id])}{context['of_service']}",
     }
-    if request.headers.get("HX-Request"):
-        name = {"more": "more", "steps": "steps", "side": "side"}.get(part, "steps")
-        return render(request, f"runs/detail.html#{name}", context)
-    return render(request, "runs/detail.html", context)
+    return render(request, f"runs/detail.html{'#live' if part == 'live' else ''}", context)
 
 
-def _extent(run: RunRow, tree: list[Line]) -> tuple[int, int]:
-    if not tree:
-        return 0, 1
-    begin = min(line.step.start_ns for line in tree)
-    return begin, max(1, max(line.step.end_ns for line in tree) - begin)
+def _waterfall(request: HttpRequest, run: RunRow, tree: list[Line]) -> dict[str, Any]:
+    """The rows to show, and how many there are of each tab."""
+    show = request.GET.get("show", "")
+    show = show if show in waterfall.TABS else ""
+    belongs = waterfall.TABS[show][1]
+    chosen = [line for line in tree if belongs(line.step)] if show else tree
+    first = _whole(request.GET.get("line"), least=0, most=MAX_STEPS)
+    # The last of several: each page of rows left its own.
+    shown = ROWS_AT_ONCE if first else _whole(request.GET.get("shown"), least=ROWS_AT_ONCE, most=MAX_ROWS)
+    visible = chosen[first : first + shown]
+    excerpts = queries.list_excerpts(run, [r.step.span_id for r in visible if waterfall.needs_excerpt(r.step)])
+    axis = waterfall.Axis.of([line.step for line in tree])
+    last = first + len(visible)
+    return {
+        "rows": waterfall.rows(visible, axis, excerpts, flat=bool(show)),
+        "tabs": [
+            (name, words, sum(is_of(line.step) for line in tree)) for name, (words, is_of) in waterfall.TABS.items()
+        ],
+        "show": show,
+        "axis": axis.labels,
+        "shown": last,
+        "next_line": last if last < len(chosen) else 0,
+        "left": len(chosen) - last,
+        "is_cut": len(tree) >= MAX_STEPS,
+        "run_url": reverse("runs:detail", args=[run.hex_id]),
+        "of_service": f"?{urlencode({'service': run.service})}",
+    }
 
 
-def _bar(line: Line, begin: int, length: int) -> Bar:
-    step = line.step
-    x = 1000 * (step.start_ns - begin) / length
-    width = max(4.0, 1000 * (step.end_ns - step.start_ns) / length)
-    kind = Kind(step.kind)
-    sub = step.error_type if step.is_error and step.error_type else ""
-    if not sub and kind in (Kind.LLM, Kind.EMBEDDING):
-        sub = step.response_model or step.request_model or "unknown model"
-    return Bar(line, round(min(x, 996), 1), round(min(width, 1000 - min(x, 996)), 1), kind.name.lower(), sub)
+def _whole(text: str | None, *, least: int, most: int) -> int:
+    try:
+        return min(max(int(text or 0), least), most)
+    except ValueError:
+        return least
 
 
 @require_safe
@@ -203,40 +199,23 @@ def step_detail(request: HttpRequest, trace_id: str, span_id: str) -> HttpRespon
     run, _ = _find(request, trace_id)
     step = queries.get_step(run, bytes.fromhex(span_id))
     if step is None:
-        raise Http404
+        message = "There is no such step, or its retention ended."
+        raise Http404(message)
     content = json.loads(step.content) if step.content else {}
-    texts = [(label, _readable(content[key])) for key, label in TEXTS if content.get(key) not in (None, "", [])]
     context = page_context(request) | {
         "run": run,
         "step": step,
+        "title": waterfall.title(step),
         "kind": Kind(step.kind).name.lower(),
         "started_at": from_ns(step.start_ns),
-        "texts": texts,
-        "attributes": sorted(content.get("attributes", {}).items()),
+        "texts": waterfall.texts(content),
+        "attributes": _attributes(content),
         "kept": bool(content),
+        "of_service": f"?{urlencode({'service': run.service})}",
     }
-    template = "runs/step.html#step" if request.headers.get("HX-Request") else "runs/step.html"
-    return render(request, template, context)
+    return render(request, f"runs/step.html{'#step' if request.headers.get('HX-Request') else ''}", context)
 
 
-TEXTS = (
-    ("error_message", "Error"),
-    ("system", "System instructions"),
-    ("input", "Input"),
-    ("output", "Output"),
-    ("requested_tools", "Tools asked for"),
-    ("arguments", "Arguments"),
-    ("result", "Result"),
-)
-
-
-def _readable(value: Any) -> str:
-    """JSON set out over lines; other text as it is."""
-    if isinstance(value, str):
-        if not value.startswith(("{", "[")):
-            return value
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return str(value)
-    return json.dumps(value, indent=2, ensure_ascii=False)
+def _attributes(content: dict[str, Any]) -> list[tuple[str, str]]:
+    found = content.get("attributes")
+    return sorted((name, waterfall.readable(value)) for name, value in found.items()) if isinstance(found, dict) else []

@@ -1,0 +1,197 @@
+"""What a page shows of a run's steps: rows of the waterfall with their bars, and a step's texts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from agentops.domain.spans import COSTED_KINDS, Kind
+from agentops.runs.api import from_ns, read_json
+from agentops.runs.queries import StepRow
+from agentops.runs.tree import MAX_DEPTH_SHOWN, Line
+from agentops.templatetags import formats
+
+#: The width of the time axis, in units of the bars.
+AXIS = 1000
+NARROWEST = 8
+MERGED = "the same call as another span, counted there"
+
+#: Which rows a tab shows: its name, its words, and whether a step belongs to it.
+TABS: dict[str, tuple[str, Callable[[StepRow], bool]]] = {
+    "": ("All", lambda _step: True),
+    "models": ("Model calls", lambda step: step.kind in COSTED_KINDS),
+    "tools": ("Tools", lambda step: step.kind in (Kind.TOOL, Kind.RETRIEVAL)),
+    "errors": ("Errors", lambda step: step.is_error),
+}
+#: What a step may have kept, in the order in which it is shown.
+TEXTS = (
+    ("error_message", "Error"),
+    ("system", "System instructions"),
+    ("input", "Input"),
+    ("output", "Output"),
+    ("requested_tools", "Tools asked for"),
+    ("arguments", "Arguments"),
+    ("result", "Result"),
+)
+_KEPT_ON_ROLES = frozenset({"input", "output", "system"})
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of the waterfall, as it is written: there are hundreds, and a template is slow at formatting.
+
+    Its bar goes from ``x`` on, ``width`` wide, of ``AXIS``; ``below`` counts the steps under it.
+    """
+
+    span: str
+    kind: str
+    css: str
+    title: str
+    agent: str
+    words: str
+    depth: int
+    below: int
+    x: float
+    width: float
+    took: str
+    tokens: str
+    cost: str
+    exact_cost: str
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """The time that the bars span, in nanoseconds since the epoch."""
+
+    begin_ns: int
+    length_ns: int
+
+    @classmethod
+    def of(cls, steps: Sequence[StepRow]) -> Axis:
+        """From the first start to the last end."""
+        begin = min((step.start_ns for step in steps), default=0)
+        return cls(begin, max(1, max((step.end_ns for step in steps), default=0) - begin))
+
+    @property
+    def labels(self) -> tuple[str, str]:
+        """The times at its ends, to the second."""
+        return f"{from_ns(self.begin_ns):%H:%M:%S}", f"{from_ns(self.begin_ns + self.length_ns):%H:%M:%S}"
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """One text of a step, or the messages that it consists of: (role, text) pairs."""
+
+    label: str
+    text: str
+    messages: list[tuple[str, str]]
+
+
+def rows(lines: Sequence[Line], axis: Axis, excerpts: Mapping[bytes, str], *, flat: bool = False) -> list[Row]:
+    """The rows for some lines; ``flat`` ones stand side by side, without their tree."""
+    return [_row(line, axis, excerpts.get(line.step.span_id, ""), flat=flat) for line in lines]
+
+
+def needs_excerpt(step: StepRow) -> bool:
+    """Whether the row of a step shows the beginning of a text of it."""
+    return step.is_error or step.kind == Kind.TOOL
+
+
+def _row(line: Line, axis: Axis, excerpt: str, *, flat: bool) -> Row:
+    step = line.step
+    kind = Kind(step.kind).name.lower()
+    name = title(step)
+    x = min(AXIS * (step.start_ns - axis.begin_ns) / axis.length_ns, AXIS - NARROWEST)
+    width = min(max(NARROWEST, AXIS * (step.end_ns - step.start_ns) / axis.length_ns), AXIS - x)
+    return Row(
+        span=step.span_id.hex(),
+        kind=kind,
+        css=("step is-error" if step.is_error else "step") + (" is-merged" if step.merged_into else ""),
+        title=name,
+        agent="" if step.kind == Kind.AGENT or step.agent is None or step.agent == name else step.agent,
+        words=MERGED if step.merged_into else _words(step, excerpt),
+        depth=0 if flat else min(line.depth, MAX_DEPTH_SHOWN),
+        below=0 if flat else line.below,
+        x=round(x, 1),
+        width=round(width, 1),
+        took=formats.duration(step.duration_ms),
+        tokens=formats.tokens(line.tokens or None, ""),
+        cost=formats.money(line.cost_nano, "unpriced" if line.unpriced else ""),
+        exact_cost=_exact_cost(line),
+    )
+
+
+def _exact_cost(line: Line) -> str:
+    """All digits of a cost, and what it leaves out."""
+    exact = formats.exact_money(line.cost_nano)
+    return f"{exact}, {line.unpriced:,} without a price" if exact and line.unpriced else exact
+
+
+def title(step: StepRow) -> str:
+    """What a step is called: its tool, its model, its agent, else its span's name."""
+    if step.kind in COSTED_KINDS:
+        return step.response_model or step.request_model or step.name
+    named = {Kind.TOOL: step.tool, Kind.AGENT: step.agent}.get(Kind(step.kind))
+    return named or step.name
+
+
+def _words(step: StepRow, excerpt: str) -> str:
+    """The line below the title."""
+    if step.is_error:
+        return ": ".join(part for part in (step.error_type, excerpt) if part) or "failed"
+    if step.kind == Kind.TOOL and excerpt not in ("", "{}", "null"):
+        return excerpt
+    parts = [step.name if step.name != title(step) else Kind(step.kind).name.lower()]
+    if step.kind in COSTED_KINDS:
+        parts += [
+            f"{n:,} {what}" for n, what in ((step.input_tokens, "in"), (step.output_tokens, "out")) if n is not None
+        ]
+        if step.cache_read_input_tokens:
+            parts.append(f"{step.cache_read_input_tokens:,} cached")
+    return " · ".join(parts)
+
+
+def texts(content: Mapping[str, object]) -> list[Text]:
+    """What a step kept, ready to be read."""
+    found = []
+    for key, label in TEXTS:
+        value = content.get(key)
+        if value in (None, "", [], {}):
+            continue
+        value = read_json(value)
+        messages = _messages(value) if key in _KEPT_ON_ROLES else []
+        found.append(Text(label, "" if messages else readable(value), messages))
+    return found
+
+
+def readable(value: object) -> str:
+    """JSON set out over lines; text as it is."""
+    return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False, default=str)
+
+
+def _messages(value: object) -> list[tuple[str, str]]:
+    """The messages that a value consists of, as (role, text); none when it is something else."""
+    if isinstance(value, Mapping):
+        value = value.get("messages", [value] if "role" in value else None)
+    if not isinstance(value, list) or not all(isinstance(item, Mapping) and "role" in item for item in value):
+        return []
+    return [(str(item["role"]), _message_text(item)) for item in value]
+
+
+def _message_text(message: Mapping[str, object]) -> str:
+    parts = message.get("parts", message.get("content"))
+    if isinstance(parts, list) and all(isinstance(part, Mapping) for part in parts):
+        text = "\n".join(_part_text(part) for part in parts)
+    else:
+        text = "" if parts is None else readable(parts)
+    rest = {k: v for k, v in message.items() if k not in ("role", "parts", "content", "finish_reason") and v}
+    return "\n".join(part for part in (text, readable(rest) if rest else "") if part)
+
+
+def _part_text(part: Mapping[str, object]) -> str:
+    """One part of a message: text as it is, a tool's call and its answer with the names that matter."""
+    text = part.get("content", part.get("text"))
+    if part.get("type", "text") in ("text", "reasoning") and isinstance(text, str):
+        return text
+    return readable(part)
