@@ -1,7 +1,8 @@
-"""What the first page asks: money today and this month, runs in flight, how each service does."""
+"""What the overview asks: money today and this month, runs in flight, how each service does."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,12 +11,17 @@ from django.conf import settings
 from django.db import connection
 
 from agentops.catalog.queries import Ownership, ownership
-from agentops.costs.queries import SpendFilters, Totals, ceil_hour, floor_hour, spend, truncate
+from agentops.costs import queries as costs
+from agentops.costs.charts import bucket_starts
+from agentops.costs.queries import Point, Totals
+from agentops.costs.sources import DAY, HOUR, Interval, SpendFilters, truncate
 from agentops.domain.spans import DEFAULT_ENVIRONMENT
 
-HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-#: Services beyond this many are summed in the table's last line.
+WEEK = 7 * DAY
+#: Services beyond this many are not listed.
 MAX_SERVICES = 50
+#: A service's p95 is that of its newest runs in the window, so that it costs the same for any window.
+SAMPLED_RUNS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +29,8 @@ class Money:
     """Spend of today and of this month so far (UTC), each with what it is compared with."""
 
     today_nano: int
-    week_ago_nano: int
+    before_nano: int
+    before_words: str
     month_nano: int
     forecast_nano: int | None
     today_hours: list[int]
@@ -31,47 +38,54 @@ class Money:
 
     @property
     def growth(self) -> float | None:
-        """Today against the same hours of the same weekday last week."""
-        return self.today_nano / self.week_ago_nano - 1 if self.week_ago_nano else None
+        """Today against the same part of the day before it; ``None`` when nothing was spent then."""
+        return self.today_nano / self.before_nano - 1 if self.before_nano > 0 else None
 
 
 def money(environment: str, *, now: datetime) -> Money:
-    """Today up to now, the same part of the day a week ago, and the month with a straight-line forecast."""
+    """Today up to now, against the same part of the same weekday or else of yesterday; the month and its forecast.
+
+    The forecast adds to the month so far the pace of the last seven days, or of all days if there are fewer.
+    """
     filters = SpendFilters(environment=environment)
     today, month = truncate(now, "day"), truncate(now, "month")
-    hours = spend("environment", filters, today, now, interval="hour")
-    week_ago = spend("environment", filters, today - 7 * DAY, floor_hour(now) - 7 * DAY).total.cost_nano
-    # The running hour of last week counts as far as this week's has come.
-    partial = spend("environment", filters, floor_hour(now) - 7 * DAY, ceil_hour(now) - 7 * DAY).total.cost_nano
-    share = (now - floor_hour(now)) / HOUR
-    days = spend("environment", filters, month, now, interval="day")
-    elapsed = (now - month) / DAY
-    length = (truncate(month + 32 * DAY, "month") - month) / DAY
+    next_month = truncate(month + 32 * DAY, "month")
+    hours = costs.spend("environment", filters, today, now, interval="hour")
+    before, words = 0, ""
+    for back, said in ((WEEK, f"last {now:%A}"), (DAY, "yesterday")):
+        if not before:
+            before, words = costs.costs_by_key("environment", filters, today - back, now - back, [])[0], said
+    days = costs.spend("environment", filters, month, now, interval="day")
+    begin = truncate(now - WEEK, "hour")
+    week = costs.spend("environment", filters, begin, now, interval="day")
+    first = max(begin, min((point.start for point in week.series), default=now))
+    pace = week.total.cost_nano / ((now - first) / DAY) if now - first >= DAY else None
     return Money(
         today_nano=hours.total.cost_nano,
-        week_ago_nano=week_ago + int(partial * share),
+        before_nano=before,
+        before_words=words,
         month_nano=days.total.cost_nano,
-        forecast_nano=int(days.total.cost_nano / elapsed * length) if elapsed >= 1 else None,
-        today_hours=_sums(hours.series, today, now, HOUR),
-        month_days=_sums(days.series, month, now, DAY),
+        forecast_nano=days.total.cost_nano + int(pace * ((next_month - now) / DAY)) if pace else None,
+        today_hours=_by_bucket(hours.series, today, now, "hour"),
+        month_days=_by_bucket(days.series, month, now, "day"),
     )
 
 
-def _sums(points: Any, begin: datetime, until: datetime, step: timedelta) -> list[int]:
-    sums: dict[datetime, int] = {}
+def _by_bucket(points: Sequence[Point], from_: datetime, until: datetime, interval: Interval) -> list[int]:
+    sums = dict.fromkeys(bucket_starts(from_, until, interval), 0)
     for point in points:
-        sums[point.start] = sums.get(point.start, 0) + point.cost_nano
-    return [sums.get(begin + n * step, 0) for n in range(max(1, -((begin - until) // step)))]
+        sums[point.start] += point.cost_nano
+    return list(sums.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Flight:
-    """Runs under way now, and how the window's runs did."""
+    """Runs under way now, and how the window's runs did; ``p95_ms`` is of the newest of them."""
 
-    running: int
-    runs: int
-    failed: int
-    p95_ms: float | None
+    running: int = 0
+    runs: int = 0
+    failed: int = 0
+    p95_ms: float | None = None
 
     @property
     def error_rate(self) -> float | None:
@@ -81,7 +95,7 @@ class Flight:
 
 @dataclass(frozen=True, slots=True)
 class ServiceLine:
-    """How one service did in the window."""
+    """How one service did in the window, and its cost by hour in the last day."""
 
     service: str
     totals: Totals
@@ -90,63 +104,74 @@ class ServiceLine:
     owner: Ownership | None
 
 
-_IN_ENVIRONMENT = f"(%(environment)s = '' OR coalesce(environment, '{DEFAULT_ENVIRONMENT}') = %(environment)s)"
-RUNS = f"""
-SELECT service, count(*), count(*) FILTER (WHERE root_error OR last_error),
-    percentile_cont(0.95) WITHIN GROUP (ORDER BY extract(epoch FROM latest_at - started_at) * 1000)
-FROM runs WHERE started_at >= %(from)s AND started_at < %(until)s AND {_IN_ENVIRONMENT}
-GROUP BY GROUPING SETS ((service), ())
+_IN_ENVIRONMENT = f"coalesce(environment, '{DEFAULT_ENVIRONMENT}') = %(environment)s"
+RUNS = """
+SELECT service, count(*), count(*) FILTER (WHERE (root_error OR last_error)
+    AND (has_root OR last_received_at <= now() - %(idle)s))
+FROM runs WHERE started_at >= %(from)s AND started_at < %(until)s {environment} GROUP BY service
 """
-RUNNING = f"""
+DURATIONS = """
+SELECT service, percentile_disc(0.95) WITHIN GROUP (ORDER BY lasted)
+FROM (
+    SELECT asked.service, newest.lasted FROM unnest(%(services)s::text[]) AS asked (service), LATERAL (
+        SELECT latest_at - started_at AS lasted FROM runs
+        WHERE runs.service = asked.service AND started_at >= %(from)s AND started_at < %(until)s {environment}
+            AND (has_root OR last_received_at <= now() - %(idle)s)
+        ORDER BY started_at DESC, trace_id DESC LIMIT %(sampled)s
+    ) AS newest
+) AS sample GROUP BY GROUPING SETS ((service), ())
+"""
+RUNNING = """
 SELECT service, count(*) FROM runs
-WHERE NOT has_root AND last_received_at > now() - %(idle)s AND {_IN_ENVIRONMENT} GROUP BY service
+WHERE NOT has_root AND last_received_at > now() - %(idle)s {environment} GROUP BY service
 """
 
 
 def flights(environment: str, from_: datetime, until: datetime) -> tuple[Flight, dict[str, Flight]]:
-    """Runs of the window and those under way: of all services together, and of each. Two statements."""
+    """Runs of the window and those under way: of all services together, and of each. Three statements."""
     parameters: dict[str, Any] = {
         "environment": environment,
         "from": from_,
         "until": until,
         "idle": timedelta(seconds=settings.RUN_IDLE_SECONDS),
+        "sampled": SAMPLED_RUNS,
     }
+    condition = f"AND {_IN_ENVIRONMENT}" if environment else ""
     with connection.cursor() as cursor:
-        cursor.execute(RUNNING, parameters)
-        running = dict(cursor.fetchall())
-        cursor.execute(RUNS, parameters)
-        rows = cursor.fetchall()
-    found = {row[0]: Flight(running.get(row[0], 0), row[1], row[2], row[3]) for row in rows}
-    everything = found.pop(None, Flight(0, 0, 0, None))
-    total = Flight(sum(running.values()), everything.runs, everything.failed, everything.p95_ms)
-    return total, found | {s: Flight(n, 0, 0, None) for s, n in running.items() if s not in found}
+        cursor.execute(RUNNING.format(environment=condition), parameters)
+        running: dict[str, int] = dict(cursor.fetchall())
+        cursor.execute(RUNS.format(environment=condition), parameters)
+        counted = {service: (runs, failed) for service, runs, failed in cursor.fetchall()}
+        cursor.execute(DURATIONS.format(environment=condition), parameters | {"services": list(counted)})
+        lasted = {service: p95 / timedelta(milliseconds=1) for service, p95 in cursor.fetchall() if p95 is not None}
+    by_service = {
+        service: Flight(running.get(service, 0), *counted.get(service, (0, 0)), lasted.get(service))
+        for service in counted.keys() | running.keys()
+    }
+    runs, failed = (sum(column) for column in zip((0, 0), *counted.values(), strict=True))
+    return Flight(sum(running.values()), runs, failed, lasted.get(None)), by_service
 
 
-def services(environment: str, from_: datetime, until: datetime) -> tuple[Flight, list[ServiceLine]]:
-    """All services of the window, the most expensive first, and the runs of all of them together."""
-    total, by_service = flights(environment, from_, until)
+def service_lines(
+    environment: str, from_: datetime, until: datetime, flying: dict[str, Flight], *, now: datetime
+) -> list[ServiceLine]:
+    """All services of the window, the most expensive first, and those that only run."""
     filters = SpendFilters(environment=environment)
-    interval = "hour" if until - from_ <= 8 * DAY else "day"
-    step = HOUR if interval == "hour" else DAY
-    begin = truncate(from_, interval)
-    hours: dict[str, dict[datetime, int]] = {}
-    report = spend("service", filters, from_, until, limit=MAX_SERVICES)
-    series = spend("service", filters, from_, until, interval=interval)
-    for point in series.series:
-        hours.setdefault(point.key or "", {})[point.start] = point.cost_nano
+    report = costs.spend("service", filters, from_, until, limit=MAX_SERVICES)
+    found = {item.key or "": item.totals for item in report.items}
+    found |= {service: Totals() for service in sorted(flying) if service not in found}
+    day = costs.spend("service", filters, now - 23 * HOUR, now, interval="hour", limit=MAX_SERVICES)
+    points: dict[str, list[Point]] = {}
+    for point in day.series:
+        points.setdefault(point.key or "", []).append(point)
     owners = ownership()
-    buckets = range(max(1, -((begin - until) // step)))
-    lines = []
-    for item in report.items:
-        name = item.key or ""
-        cells = hours.get(name, {})
-        lines.append(
-            ServiceLine(
-                service=name,
-                totals=item.totals,
-                flight=by_service.get(name, Flight(0, 0, 0, None)),
-                hours=[cells.get(begin + n * step, 0) for n in buckets],
-                owner=owners.get(name),
-            )
+    return [
+        ServiceLine(
+            service=service,
+            totals=totals,
+            flight=flying.get(service, Flight()),
+            hours=_by_bucket(points.get(service, []), now - 23 * HOUR, now, "hour"),
+            owner=owners.get(service),
         )
-    return total, lines
+        for service, totals in found.items()
+    ]

@@ -62,9 +62,11 @@ def sum_ingest(*, since: datetime) -> Ingest:
 
 
 def list_ingest(*, since: datetime, limit: int = 50) -> list[Ingest]:
-    """Each service, the busiest first."""
-    rows = IngestMinute.objects.filter(minute__gte=since).values("service").annotate(**_sums()).order_by("-requests")
-    return [_ingest(row, service=row["service"]) for row in rows[:limit]]
+    """Each service that sent spans, the busiest first; requests and bytes are counted for all together."""
+    spans = Q(accepted_spans__gt=0) | Q(duplicate_spans__gt=0) | Q(rejected_spans__gt=0)
+    rows = IngestMinute.objects.filter(spans, minute__gte=since).values("service").annotate(**_sums())
+    found = [_ingest(row, service=row["service"]) for row in rows]
+    return sorted(found, key=lambda one: (-one.accepted, one.service))[:limit]
 
 
 def accepted_by_minute(*, now: datetime, minutes: int = 60) -> list[int]:

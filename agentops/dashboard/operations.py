@@ -11,6 +11,7 @@ from django.views.decorators.http import require_safe
 from agentops.dashboard import health, insight
 from agentops.ingest.models import Heartbeat
 from agentops.pages import page_context
+from agentops.templatetags.formats import bytesize, count
 
 HOUR = timedelta(hours=1)
 
@@ -20,11 +21,13 @@ def operations(request: HttpRequest) -> HttpResponse:
     """The page, or its numbers alone for htmx."""
     context = page_context(request)
     now = context["now"]
+    totals = insight.sum_ingest(since=now - HOUR)
     context |= {
         "parts": health.parts(),
         "heartbeats": Heartbeat.objects.order_by("name"),
         "late_before": now - timedelta(seconds=health.HEARTBEAT_LATE_SECONDS),
-        "totals": insight.sum_ingest(since=now - HOUR),
+        "totals": totals,
+        "received": f"{count(totals.requests)} requests · {bytesize(totals.bytes)}",
         "services": insight.list_ingest(since=now - HOUR),
         "minutes": insight.accepted_by_minute(now=now),
         "quarantine": insight.quarantine(now=now),

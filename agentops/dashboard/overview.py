@@ -11,49 +11,56 @@ from django.views.decorators.http import require_safe
 
 from agentops.costs import charts
 from agentops.costs import queries as costs
-from agentops.costs.queries import SpendFilters
+from agentops.costs.sources import By, SpendFilters
 from agentops.dashboard import figures
 from agentops.pages import page_context
 from agentops.runs.queries import RunFilters, list_runs
 
-TOP = 6
-TABS = ("runs", "users", "features")
+#: Lines of the list of what costs most.
+TOP = 7
+TABS: dict[str, By | None] = {"runs": None, "users": "user", "features": "feature"}
+REGIONS = ("tiles", "services", "top")
 
 
 @require_safe
 def overview(request: HttpRequest) -> HttpResponse:
-    """The page, or one of its regions by ``part``: tiles, services, top."""
+    """The page, or the region that htmx names as its target: tiles, services, top."""
     context = page_context(request)
-    part = request.GET.get("part", "") if request.headers.get("HX-Request") else ""
+    part = request.headers.get("HX-Target", "") if request.headers.get("HX-Request") else ""
     environment, window, now = context["environment"], context["window"], context["now"]
     if part in ("", "tiles", "services"):
-        flight, lines = figures.services(environment, window.from_, window.until)
-        context |= {"flight": flight, "lines": lines}
+        context["flight"], flying = figures.flights(environment, window.from_, window.until)
     if part in ("", "tiles"):
         context["money"] = figures.money(environment, now=now)
+    if part in ("", "services"):
+        context["lines"] = figures.service_lines(environment, window.from_, window.until, flying, now=now)
     if part in ("", "top"):
         context |= _top(request, context)
-    context["chart_url"] = f"{reverse('dashboard:spend_chart')}?{request.GET.urlencode()}"
-    template = f"dashboard/overview.html#{part}" if part in ("tiles", "services", "top") else "dashboard/overview.html"
-    return render(request, template, context)
+    if not part:
+        parameters = request.GET.urlencode()
+        context["chart_url"] = reverse("dashboard:spend_chart") + (f"?{parameters}" if parameters else "")
+    return render(request, f"dashboard/overview.html#{part}" if part in REGIONS else "dashboard/overview.html", context)
 
 
 def _top(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    tab = request.GET.get("top", "runs")
+    tab = request.GET.get("top", "")
     tab = tab if tab in TABS else "runs"
-    environment, window = context["environment"], context["window"]
+    window, by = context["window"], TABS[tab]
+    filters = SpendFilters(environment=context["environment"])
     found: dict[str, Any] = {"tab": tab, "tabs": TABS}
-    if tab == "runs":
-        filters = RunFilters(environment=environment, from_=window.from_, until=window.until)
-        runs = list_runs(filters, sort="-cost", limit=TOP).runs
+    if by is None:
+        asked = RunFilters(environment=filters.environment, from_=window.from_, until=window.until)
+        runs = list_runs(asked, sort="-cost", limit=TOP).runs
         most = max((run.priced_nano for run in runs), default=0) or 1
-        found["runs"] = [(run, round(100 * run.priced_nano / most, 1)) for run in runs]
+        found["runs"] = [(run, 100 * run.priced_nano / most) for run in runs]
     else:
-        report = costs.spend(tab[:-1], SpendFilters(environment=environment), window.from_, window.until, limit=TOP + 1)
-        items = [item for item in report.items if item.key is not None][:TOP]
+        # One more, because what has no user is not listed.
+        items = costs.spend(by, filters, window.from_, window.until, limit=TOP + 1).items
+        items = [item for item in items if item.key is not None][:TOP]
         most = max((item.totals.cost_nano for item in items), default=0) or 1
-        found["items"] = [(item, round(100 * item.totals.cost_nano / most, 1)) for item in items]
-    found["coverage"] = costs.coverage(SpendFilters(environment=environment), window.from_, window.until)
+        found["items"] = [(item, 100 * item.totals.cost_nano / most) for item in items]
+    total = costs.spend("environment", filters, window.from_, window.until).total
+    found["coverage"] = costs.coverage(filters, window.from_, window.until, total.cost_nano)
     return found
 
 
@@ -63,5 +70,7 @@ def spend_chart(request: HttpRequest) -> JsonResponse:
     context = page_context(request)
     window = context["window"]
     filters = SpendFilters(environment=context["environment"])
-    report = costs.spend("service", filters, window.from_, window.until, interval=window.interval)
-    return JsonResponse(charts.stacked(report.series, window.from_, window.until, window.interval, by="service"))
+    report = costs.spend("service", filters, window.from_, window.until, interval=window.interval, limit=charts.NAMED)
+    return JsonResponse(
+        charts.stacked(report.series, window.from_, window.until, window.interval, by="service", shape="area")
+    )

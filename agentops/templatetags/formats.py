@@ -19,8 +19,8 @@ NBSP = "\N{NO-BREAK SPACE}"
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 NANO = Decimal(1_000_000_000)
-#: Colours that a service may get; the sixth is for "other" and for what has no value.
-SERVICE_SERIES = 5
+#: The colours that a service may get: five, and a second shade of each. The sixth is for "other" and for no value.
+SERVICE_SERIES = (0, 1, 2, 3, 4, 6, 7, 8, 9, 10)
 OTHER_SERIES = 5
 _UNITS = ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k"))
 _AGES = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
@@ -91,10 +91,10 @@ def duration(ms: float | Decimal | timedelta | None) -> str:
     value = ms / timedelta(milliseconds=1) if isinstance(ms, timedelta) else float(ms)
     if value < 1:
         return f"<1{NBSP}ms" if value > 0 else f"0{NBSP}ms"
-    if value < 999.5:  # noqa: PLR2004
+    if value < 999.5:
         return f"{value:.0f}{NBSP}ms"
     seconds = value / 1_000
-    if seconds < 59.95:  # noqa: PLR2004
+    if seconds < 59.95:
         return f"{seconds:.1f}{NBSP}s"
     return _two_units(round(seconds))
 
@@ -107,7 +107,7 @@ def percent(fraction: float | Decimal | None) -> str:
     value = Decimal(str(fraction)) * 100
     if value != 0 and abs(value) < Decimal("0.1"):
         return f"<0.1{NBSP}%"
-    rounded = value.quantize(Decimal(1) if abs(value) >= 10 else Decimal("0.1"), ROUND_HALF_EVEN)  # noqa: PLR2004
+    rounded = value.quantize(Decimal(1) if abs(value) >= 10 else Decimal("0.1"), ROUND_HALF_EVEN)
     return f"{rounded}{NBSP}%".replace("-", MINUS)
 
 
@@ -147,17 +147,19 @@ def hexid(raw: bytes | memoryview | str | None) -> str:
 def short_id(raw: bytes | memoryview | str | None) -> str:
     """The two ends of an id: ``7f3a...c21``, with one character for the dots."""
     text = hexid(raw)
-    return text if len(text) <= 9 else f"{text[:4]}\N{HORIZONTAL ELLIPSIS}{text[-3:]}"  # noqa: PLR2004
+    return text if len(text) <= 9 else f"{text[:4]}\N{HORIZONTAL ELLIPSIS}{text[-3:]}"
 
 
 def series_index(name: str) -> int:
     """Which of the series colours a service has, the same on every page and in every process."""
-    return zlib.crc32(name.encode("utf-8", "replace")) % SERVICE_SERIES if name else OTHER_SERIES
+    if not name:
+        return OTHER_SERIES
+    return SERVICE_SERIES[zlib.crc32(name.encode("utf-8", "replace")) % len(SERVICE_SERIES)]
 
 
 @register.filter
 def series(name: str | None) -> str:
-    """The CSS class of a service's colour: ``series-0`` to ``series-5`` (no value)."""
+    """The CSS class of a service's colour: ``series-0`` to ``series-10``, ``series-5`` for no value."""
     return f"series-{series_index(name or '')}"
 
 
@@ -167,7 +169,7 @@ def sparkline(
 ) -> str | SafeString:
     """An inline SVG line with its area; the colour is the ``color`` of ``css``; empty below two values."""
     numbers = [float(value or 0) for value in values or ()]
-    if len(numbers) < 2:  # noqa: PLR2004
+    if len(numbers) < 2:
         return ""
     top = max(*numbers, 0) or 1
     step = width / (len(numbers) - 1)
