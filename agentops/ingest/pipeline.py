@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 #: Spans that share a transaction at most; a larger request has one of its own.
 MAX_SPANS_PER_TRANSACTION = 4_096
+#: When a transaction ended this recently, a small next one waits so long for company.
+BUSY_SECONDS, LINGER_SECONDS, LINGER_SPANS = 0.05, 0.004, 256
 #: Spans that may wait for the writer; beyond, senders are asked to come back.
 MAX_SPANS_WAITING = 60_000
 #: Requests with more spans than this are understood in a thread, so that others are not held up.
@@ -170,6 +172,7 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._connection: psycopg.Connection[Any] | None = None
         self._known_services: set[str] = set()
+        self._wrote_at = 0.0
 
     def put(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
         """Queue a job. Raises ``Unavailable`` when too much waits already."""
@@ -200,9 +203,13 @@ class Writer:
                 self._disconnect()
                 return
             group, spans, ending = [first], len(first[0].entries), False
+            # Under load a few milliseconds more bring several requests into one transaction.
+            patience = LINGER_SECONDS if time.monotonic() - self._wrote_at < BUSY_SECONDS else 0.0
+            until = time.monotonic() + patience
             while spans < MAX_SPANS_PER_TRANSACTION:
+                wait = until - time.monotonic() if spans < LINGER_SPANS else 0.0
                 try:
-                    more = self._queue.get_nowait()
+                    more = self._queue.get(block=wait > 0, timeout=max(wait, 0.0) or None)
                 except queue.Empty:
                     break
                 if more is None:
@@ -214,6 +221,7 @@ class Writer:
                 group.append(more)
                 spans += len(more[0].entries)
             self._write(group)
+            self._wrote_at = time.monotonic()
             with self._lock:
                 self._waiting -= sum(len(job.entries) + 1 for job, _ in group)
             if ending:
