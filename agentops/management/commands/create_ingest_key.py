@@ -5,9 +5,11 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
 from agentops.accounts.actions import create_ingest_key
+
+MAX_SERVICE_CHARS, MAX_NAME_CHARS = 128, 120
 
 
 class Command(BaseCommand):
@@ -24,5 +26,9 @@ class Command(BaseCommand):
 
     def handle(self, *_: Any, **options: Any) -> None:
         """Make the key."""
-        name = options["name"] or ("collector" if options["collector"] else options["service"])
-        self.stdout.write(create_ingest_key(name=name, service=options["service"]))
+        service = options["service"].strip()
+        if not options["collector"] and not 0 < len(service) <= MAX_SERVICE_CHARS:
+            message = f"A service has a name of at most {MAX_SERVICE_CHARS} characters."
+            raise CommandError(message)
+        name = (options["name"] or service or "collector")[:MAX_NAME_CHARS]
+        self.stdout.write(create_ingest_key(name=name, service=service))
