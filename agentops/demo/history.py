@@ -6,6 +6,7 @@ import queue
 import random
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
@@ -17,7 +18,7 @@ from agentops.demo.scenario import plan_session
 from agentops.demo.writers import WireSpan, spans_of
 
 #: Spans that thirty days ending on the anchor have at scale 1, about.
-SPANS_AT_SCALE_1 = 75_000
+SPANS_AT_SCALE_1 = 68_000
 BATCH = 512
 _SENDERS = 2
 
@@ -116,15 +117,15 @@ class _Senders:
             raise self._error
 
     def _work(self, exporter: Exporter) -> None:
-        while (request := self._waiting.get()) is not None:
-            if self._error is not None:
-                continue  # keep taking, so that nobody waits at the queue
-            content_type, spans = request
-            try:
-                exporter.send(spans, content_type)
-            except ExportError as error:
-                self._error = error
-                continue
-            with self._lock:
-                self.acknowledged += len(spans)
-        exporter.close()
+        with closing(exporter):
+            while (request := self._waiting.get()) is not None:
+                if self._error is not None:
+                    continue  # keep taking, so that nobody waits at the queue
+                content_type, spans = request
+                try:
+                    exporter.send(spans, content_type)
+                except ExportError as error:
+                    self._error = error
+                    continue
+                with self._lock:
+                    self.acknowledged += len(spans)

@@ -9,6 +9,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 
 from agentops.demo.exporter import Exporter, ExportError
@@ -71,11 +72,12 @@ class Traffic:
 
 def run(traffic: Traffic, exporter: Exporter, stop: threading.Event) -> None:
     """Send what is due, about twice a second, until stopped. A receiver that is away is waited for."""
-    while not stop.wait(_FLUSH_SECONDS):
-        for content_type, spans in batches(traffic.due()):
-            try:
-                exporter.send(spans, content_type)
-            except ExportError as error:
-                if stop.is_set():
-                    return
-                logger.warning("%d spans are lost: %s", len(spans), error)
+    with closing(exporter):
+        while not stop.wait(_FLUSH_SECONDS):
+            for content_type, spans in batches(traffic.due()):
+                try:
+                    exporter.send(spans, content_type)
+                except ExportError as error:
+                    if stop.is_set():
+                        return
+                    logger.warning("%d spans are lost: %s", len(spans), error)

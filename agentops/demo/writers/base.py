@@ -43,7 +43,7 @@ class Writer:
         """The next span id of this run."""
         return (self._ids.getrandbits(64) | 1).to_bytes(8, "big")
 
-    def emit(  # noqa: PLR0913  (what a span has)
+    def emit(
         self,
         step: Step,
         parent: bytes,

@@ -83,7 +83,7 @@ class OpenInferenceWriter(Writer):
             return found + _model_call(step)
         return found + ([("output.value", step.answer)] if step.answer else [])
 
-    def around(  # noqa: PLR0913  (what a span has)
+    def around(
         self,
         step: Step,
         parent: bytes,

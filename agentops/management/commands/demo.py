@@ -28,6 +28,7 @@ class Command(BaseCommand):
     """See the module."""
 
     help = "Fill in the demo's history and send live traffic until Ctrl-C or SIGTERM."
+    requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add the options."""

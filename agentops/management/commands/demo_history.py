@@ -22,6 +22,7 @@ class Command(BaseCommand):
     """See the module."""
 
     help = "Send simulated history to the receiver, newest day first."
+    requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add the options."""

@@ -21,6 +21,7 @@ class Command(BaseCommand):
     """See the module."""
 
     help = "Send simulated live traffic to the receiver until Ctrl-C or SIGTERM."
+    requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add the options."""
