@@ -1,4 +1,4 @@
-"""What is asked of services: who owns them."""
+"""What is asked of services: who answers for them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from agentops.catalog.models import Service
 
 @dataclass(frozen=True, slots=True)
 class Ownership:
-    """A service's team and owner, ``None`` where there is none."""
+    """A service's team (its slug and its name) and owner (a user name), ``None`` where there is none."""
 
     service: str
     team: str | None
+    team_name: str | None
     owner: str | None
 
     @property
@@ -20,8 +21,13 @@ class Ownership:
         """Whether anybody answers for it."""
         return self.team is not None or self.owner is not None
 
+    @property
+    def words(self) -> str:
+        """Who answers for it, for a table; empty for nobody."""
+        return " · ".join(part for part in (self.team_name, self.owner) if part)
+
 
 def ownership() -> dict[str, Ownership]:
     """Every service's team and owner, by its slug. One statement."""
-    rows = Service.objects.values_list("slug", "team__name", "owner__username")
-    return {slug: Ownership(slug, team, owner) for slug, team, owner in rows}
+    rows = Service.objects.values_list("slug", "team__slug", "team__name", "owner__username")
+    return {slug: Ownership(slug, team, team_name, owner) for slug, team, team_name, owner in rows}

@@ -3,101 +3,137 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Annotated, Any
 
 from django.http import HttpRequest, StreamingHttpResponse
 from django.utils import timezone
-from ninja import Query, Router, Schema
+from ninja import Field, Query, Router, Schema
 from ninja.errors import HttpError
 
-from agentops.costs import exports, queries
+from agentops.costs import exports, queries, sources
 from agentops.costs.models import MEASURES
-from agentops.costs.queries import SpendFilters, Totals
-from agentops.runs.api import clean, moment, usd
+from agentops.costs.sources import By, Interval, SpendFilters
+from agentops.runs.api import AskedMoment, Moment, Money, Text, Totals, usd
 
 router = Router(tags=["spend"])
 DEFAULT_RANGE = timedelta(days=30)
-INTERVALS = ("hour", "day", "month")
-MAX_HOURLY = timedelta(days=366)
+#: Longer ranges have more points than anybody reads, and more than one answer should hold.
+LONGEST = {"hour": timedelta(days=92), "day": timedelta(days=3660)}
+#: What the key of the series is called that sums all keys past the limit.
+OTHER = "other"
 
 
 class Filters(Schema):
-    """Which spend."""
+    """Which spend, and of when; ``from`` and ``until`` are widened to whole hours."""
 
-    service: str = ""
-    team: str = ""
-    user: str = ""
-    feature: str = ""
-    session: str = ""
-    release: str = ""
-    environment: str = ""
-    agent: str = ""
-    model: str = ""
-    tool: str = ""
+    service: Text = ""
+    team: Text = Field("", description="A team's slug.")
+    user: Text = ""
+    feature: Text = ""
+    session: Text = ""
+    release: Text = ""
+    environment: Text = Field("", description="production holds what names none.")
+    agent: Text = ""
+    model: Text = ""
+    tool: Text = ""
+    from_: AskedMoment = Field(None, alias="from", description="30 days before until, when missing.")
+    until: AskedMoment = Field(None, description="Now, when missing.")
 
 
-def totals_shape(totals: Totals) -> dict[str, Any]:
+class SpendItem(Totals):
+    """The totals of one key; ``null`` is what carries none."""
+
+    key: str | None
+
+
+class SpendPoint(Schema):
+    """The cost of one key in the interval that starts then; ``other`` sums the keys past the limit."""
+
+    start: Moment
+    key: str | None
+    cost_usd: Money
+
+
+class Coverage(Schema):
+    """Shares of the cost, 0 to 1, that have a user, a feature, an owner; ``null`` without any cost."""
+
+    user: float | None
+    feature: float | None
+    owner: float | None
+
+
+class Spend(Schema):
+    """Spend by a dimension, the largest first; what is past the limit is summed as ``other``."""
+
+    total: Totals
+    items: list[SpendItem]
+    other: Totals | None
+    series: list[SpendPoint]
+    coverage: Coverage
+
+
+def totals_shape(totals: queries.Totals) -> dict[str, Any]:
     """Totals as the contract spells them."""
     shape = {m: getattr(totals, m) for m in MEASURES if m != "cost_nano"}
     return {"cost_usd": usd(totals.known_cost_nano), **shape}
 
 
-def read_range(request: HttpRequest) -> tuple[datetime, datetime]:
-    """``from`` and ``until``; the last 30 days when they are missing. Raises 422."""
-    until = moment(request, "until") or timezone.now()
-    from_ = moment(request, "from") or until - DEFAULT_RANGE
+def _read(filters: Filters) -> tuple[SpendFilters, datetime, datetime]:
+    """The filters and the range. Raises 422 when the range ends before it starts."""
+    asked = filters.dict()
+    until = asked.pop("until") or timezone.now()
+    try:
+        from_ = asked.pop("from_") or until - DEFAULT_RANGE
+        sources.ceil_hour(until), sources.floor_hour(from_) - sources.DAY
+    except OverflowError as error:
+        raise HttpError(422, "from or until is out of range.") from error
     if from_ >= until:
         raise HttpError(422, "from must be before until.")
-    return from_, until
+    return SpendFilters(**asked), from_, until
 
 
-def read_filters(filters: Filters) -> SpendFilters:
-    """The filters, safe to ask the database with."""
-    return SpendFilters(**{name: clean(value) for name, value in filters.dict().items()})
+def _check_length(interval: Interval | None, from_: datetime, until: datetime) -> None:
+    if interval in LONGEST and until - from_ > LONGEST[interval]:
+        raise HttpError(422, f"By the {interval}, ask for at most {LONGEST[interval].days} days.")
 
 
-@router.get("/spend", response=dict[str, Any])
+@router.get("/spend", response=Spend)
 def get_spend(
-    request: HttpRequest, filters: Query[Filters], by: str = "service", interval: str = "", limit: int = 100
+    request: HttpRequest,
+    filters: Query[Filters],
+    by: By = "service",
+    interval: Interval | None = None,
+    limit: Annotated[int, Field(ge=1, le=queries.MAX_LIMIT)] = 100,
 ) -> dict[str, Any]:
     """Spend by a dimension, the largest first; with ``interval`` also as a series over time."""
-    if by not in queries.BYS:
-        raise HttpError(422, f"by must be one of {', '.join(queries.BYS)}.")
-    if interval and interval not in INTERVALS:
-        raise HttpError(422, f"interval must be one of {', '.join(INTERVALS)}.")
-    from_, until = read_range(request)
-    if interval == "hour" and until - from_ > MAX_HOURLY:
-        raise HttpError(422, "By the hour, ask for at most a year.")
-    chosen = read_filters(filters)
-    report = queries.spend(by, chosen, from_, until, interval=interval, limit=max(1, min(limit, queries.MAX_LIMIT)))
-    covered = queries.coverage(chosen, from_, until)
+    del request
+    chosen, from_, until = _read(filters)
+    _check_length(interval, from_, until)
+    report = queries.spend(by, chosen, from_, until, interval=interval, limit=limit)
     return {
         "total": totals_shape(report.total),
         "items": [{"key": item.key, **totals_shape(item.totals)} for item in report.items],
         "other": totals_shape(report.other) if report.other else None,
         "series": [
-            {
-                "start": point.start.isoformat().replace("+00:00", "Z"),
-                "key": point.key,
-                "cost_usd": usd(point.cost_nano),
-            }
+            {"start": point.start, "key": OTHER if point.is_other else point.key, "cost_usd": usd(point.cost_nano)}
             for point in report.series
         ],
-        "coverage": {"user": covered.user, "feature": covered.feature, "owner": covered.owner},
+        "coverage": queries.coverage(chosen, from_, until, report.total.cost_nano),
     }
 
 
-@router.get("/export/spend.csv", include_in_schema=True)
+@router.get("/export/spend.csv", response={200: None})
 def export_spend(
-    request: HttpRequest, filters: Query[Filters], by: str = "service", interval: str = "day"
+    request: HttpRequest, filters: Query[Filters], by: By = "service", interval: Interval = "day"
 ) -> StreamingHttpResponse:
-    """The same as CSV: a row for each key and interval."""
-    if by not in queries.BYS or interval not in INTERVALS:
-        raise HttpError(422, "by or interval is not known.")
-    return exports.spend_csv(by, read_filters(filters), *read_range(request), interval)
+    """The same as CSV: a row for each key and interval, without a limit."""
+    chosen, from_, until = _read(filters)
+    _check_length(interval, from_, until)
+    return exports.spend_csv(request, by, chosen, from_, until, interval)
 
 
-@router.get("/export/focus.csv")
+@router.get("/export/focus.csv", response={200: None})
 def export_focus(request: HttpRequest, filters: Query[Filters]) -> StreamingHttpResponse:
-    """Spend by day, service and model in the columns of FOCUS 1.2."""
-    return exports.focus_csv(read_filters(filters), *read_range(request))
+    """Charges by day, service, model, agent and feature in the columns of FOCUS 1.2; whole days, UTC."""
+    chosen, from_, until = _read(filters)
+    return exports.focus_csv(request, chosen, from_, until, kept_since=queries.kept_since())

@@ -1,13 +1,12 @@
 """Whether the books agree: spans, runs and every rollup, to the nano-dollar and the token.
 
-Retention drops spans before runs lose their totals, and the rollups outlive both; so what is
-compared is what spans can still prove.
+What is compared is what can be proved. Retention drops spans, so that runs and rollups are held against
+spans only where all of them are still there; runs and rollups stay, and agree over all time.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,17 +15,31 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from agentops.costs.models import MEASURES, Dimension, Reconciliation
-from agentops.costs.queries import SPAN_HOUR, SPAN_KEYS, SPAN_MEASURES, floor_hour, truncate
+from agentops.costs.sources import COUNTED, DAY, RECEIVED, SPAN_HOUR, SPAN_KEYS, SPAN_MEASURES, floor_hour, truncate
 
+#: How long the outcomes are kept.
 KEPT = timedelta(days=7)
 MAX_FINDINGS = 50
 #: How far back each minute's check looks.
 RECENT = timedelta(hours=3)
+#: The sum of all runs is part of each minute's check up to this many; beyond, of the whole one only.
+MANY_RUNS = 500_000
+SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+TIMEOUT = "SET LOCAL statement_timeout = '55s'"
+
+_KEYS: dict[Dimension, str] = {
+    Dimension.SERVICE: "''",
+    **{d: SPAN_KEYS[d.name.lower()] for d in Dimension if d != Dimension.SERVICE},
+}
+_MEASURES = ", ".join(MEASURES)
+_SUMS = ", ".join(f"sum({m}) AS {m}" for m in MEASURES)
+_ANY = " OR ".join(f"{m} <> 0" for m in MEASURES)
+_SPAN_SUMS = ", ".join(f"sum({expression}) AS {m}" for m, expression in SPAN_MEASURES.items())
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Two sums that should be equal: what was compared, for which key, and by how much they differ."""
+    """Two sums that should be equal: which, of what, and what the one and the other say."""
 
     check: str
     key: str
@@ -36,152 +49,168 @@ class Finding:
 
     def words(self) -> str:
         """A sentence."""
-        return f"{self.check}, {self.key}: {self.measure} is {self.found}, the spans say {self.expected}"
+        return f"{self.check}, {self.key}: {self.measure} is {self.found:,} and should be {self.expected:,}"
 
 
-_DIMENSIONS = {
-    Dimension.SERVICE: "''",
-    Dimension.USER: SPAN_KEYS["user"],
-    Dimension.FEATURE: SPAN_KEYS["feature"],
-    Dimension.SESSION: SPAN_KEYS["session"],
-    Dimension.RELEASE: SPAN_KEYS["release"],
-    Dimension.AGENT: SPAN_KEYS["agent"],
-    Dimension.MODEL: SPAN_KEYS["model"],
-    Dimension.TOOL: SPAN_KEYS["tool"],
-}
+def _compare(expected: str, found: str, key: str, measures: tuple[str, ...] = MEASURES) -> str:
+    """Rows of two relations with the same columns that differ: the key, then pairs of expected and found."""
+    pairs = ", ".join(f"coalesce(e.{m}, 0), coalesce(f.{m}, 0)" for m in measures)
+    differ = " OR ".join(f"coalesce(e.{m}, 0) <> coalesce(f.{m}, 0)" for m in measures)
+    columns = [column.strip() for column in key.split(",")]
+    joined = " AND ".join(f"e.{c} = f.{c}" for c in columns)
+    keys = ", ".join(f"coalesce(e.{c}, f.{c})" for c in columns)
+    return f"""SELECT {keys}, {pairs} FROM ({expected}) AS e FULL JOIN ({found}) AS f ON {joined}
+        WHERE {differ} LIMIT {MAX_FINDINGS + 1}"""
 
-RUNS = f"""
-WITH told AS (
-    SELECT s.trace_id, s.service, count(*) AS spans,
-        {", ".join(f"{expression} AS {measure}" for expression, measure in zip(SPAN_MEASURES, MEASURES, strict=True))}
-    FROM spans s JOIN runs r USING (trace_id, service)
-    WHERE r.last_received_at >= %(since)s GROUP BY 1, 2)
-SELECT encode(r.trace_id, 'hex') || ' ' || r.service, {", ".join(f"r.{m}, t.{m}" for m in MEASURES)}
-FROM runs r JOIN told t USING (trace_id, service)
-WHERE r.spans = t.spans AND ({" OR ".join(f"r.{m} <> t.{m}" for m in MEASURES)})
-LIMIT {MAX_FINDINGS}
-"""
 
-ROLLUP = """
-SELECT dimension, start, environment, service, key, {measures} FROM {table}
-WHERE start >= %(since)s AND start < %(until)s
-"""
-#: One pass over the spans for all dimensions: a grouping set each.
-FROM_SPANS = f"""
-SELECT grouping({", ".join(f"k{int(d)}" for d in _DIMENSIONS)}), hour, environment, service,
-    {", ".join(f"k{int(d)}" for d in _DIMENSIONS)}, {", ".join(f"sum({m})" for m in MEASURES)}
+_CELL = "dimension, start, environment, service, key"
+#: One pass over the spans for all dimensions: they are summed by all keys first, then by each alone.
+_TOLD_BY_SPANS = f"""
+SELECT CASE {" ".join(f"WHEN grouping(k{int(d)}) = 0 THEN {int(d)}" for d in _KEYS)} END AS dimension,
+    start, environment, service, coalesce({", ".join(f"k{int(d)}" for d in _KEYS)}) AS key, {_SUMS}
 FROM (
-    SELECT {SPAN_HOUR} AS hour, {SPAN_KEYS["environment"]} AS environment, s.service,
-        {", ".join(f"{key} AS k{int(d)}" for d, key in _DIMENSIONS.items())},
-        {", ".join(f"{expression} AS {measure}" for expression, measure in zip(SPAN_MEASURES, MEASURES, strict=True))}
-    FROM spans s JOIN runs r USING (trace_id, service)
-    WHERE s.start_ns >= %(since_ns)s AND s.start_ns < %(until_ns)s AND s.received_on >= %(since)s::date
-        AND s.kind IN (3, 4, 5, 6) AND s.merged_into IS NULL
-    GROUP BY 1, 2, 3, {", ".join(str(4 + i) for i in range(len(_DIMENSIONS)))}
-) AS cells
-GROUP BY GROUPING SETS ({", ".join(f"(hour, environment, service, k{int(d)})" for d in _DIMENSIONS)})
+    SELECT {SPAN_HOUR} AS start, {SPAN_KEYS["environment"]} AS environment, r.service,
+        {", ".join(f"{key} AS k{int(d)}" for d, key in _KEYS.items())}, {_SPAN_SUMS}
+    FROM spans s JOIN runs r ON r.trace_id = s.trace_id AND r.service = s.service
+    WHERE s.start_ns >= %(since_ns)s AND s.received_on >= %(received_from)s AND {COUNTED}
+    GROUP BY 1, 2, 3, {", ".join(str(4 + i) for i in range(len(_KEYS)))}
+) AS c
+GROUP BY GROUPING SETS ({", ".join(f"(start, environment, service, k{int(d)})" for d in _KEYS)})
 """
-Key = tuple[int, datetime, str, str, str]
-Sums = dict[Key, tuple[int, ...]]
+HOURS = _compare(
+    _TOLD_BY_SPANS, f"SELECT {_CELL}, {_MEASURES} FROM spend_hourly WHERE start >= %(since)s AND ({_ANY})", _CELL
+)
+DAYS = _compare(
+    f"""SELECT dimension, date_trunc('day', start, 'UTC') AS start, environment, service, key, {_SUMS}
+        FROM spend_hourly WHERE start >= %(day)s GROUP BY 1, 2, 3, 4, 5""",
+    f"SELECT {_CELL}, {_MEASURES} FROM spend_daily WHERE start >= %(day)s",
+    _CELL,
+)
+RUNS = _compare(
+    f"""SELECT encode(r.trace_id, 'hex') AS run, r.service, told.* FROM runs r
+        LEFT JOIN LATERAL (
+            SELECT count(*) AS spans,
+                {", ".join(f"coalesce(sum({e}) FILTER (WHERE {COUNTED}), 0) AS {m}" for m, e in SPAN_MEASURES.items())}
+            FROM spans s WHERE s.trace_id = r.trace_id AND s.service = r.service AND {RECEIVED}
+        ) AS told ON true
+        WHERE r.last_received_at >= %(touched)s AND r.first_received_at >= %(kept)s""",
+    f"""SELECT encode(trace_id, 'hex') AS run, service, spans, {_MEASURES} FROM runs
+        WHERE last_received_at >= %(touched)s AND first_received_at >= %(kept)s""",
+    "run, service",
+    ("spans", *MEASURES),
+)
+TOTALS = _compare(
+    f"""SELECT dimension, c.* FROM unnest(ARRAY[{", ".join(str(int(d)) for d in Dimension)}]) AS d (dimension)
+        CROSS JOIN (SELECT {SPAN_KEYS["environment"]} AS environment, r.service, {_SUMS} FROM runs r GROUP BY 1, 2) c""",
+    f"SELECT dimension, environment, service, {_SUMS} FROM spend_daily GROUP BY 1, 2, 3",
+    "dimension, environment, service",
+)
+LEDGER = _compare(
+    "SELECT received_on, count(*) AS spans FROM span_ledger WHERE received_on >= %(kept)s GROUP BY 1",
+    "SELECT received_on, count(*) AS spans FROM spans WHERE received_on >= %(kept)s GROUP BY 1",
+    "received_on",
+    ("spans",),
+)
 
 
-def _booked(cursor: Any, table: str, parameters: dict[str, Any]) -> Sums:
-    cursor.execute(ROLLUP.format(table=table, measures=", ".join(MEASURES)), parameters)
-    rows = ((row[:5], tuple(int(v) for v in row[5:])) for row in cursor.fetchall())
-    return {key: measures for key, measures in rows if any(measures)}
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One comparison: its name, its statement, and the measures of which that answers pairs."""
+
+    name: str
+    statement: str
+    measures: tuple[str, ...] = MEASURES
+    over_all_runs: bool = False
+    only_whole: bool = False
 
 
-def _told_by_spans(cursor: Any, parameters: dict[str, Any]) -> Sums:
-    cursor.execute(FROM_SPANS, parameters)
-    dimensions = list(_DIMENSIONS)
-    told: Sums = {}
-    for bits, hour, environment, service, *rest in cursor.fetchall():
-        # grouping() has a 1 for each dimension that is not in the row's set, the first the highest.
-        place = next(i for i in range(len(dimensions)) if not bits >> (len(dimensions) - 1 - i) & 1)
-        measures = tuple(int(v) for v in rest[len(dimensions) :])
-        if any(measures):
-            told[int(dimensions[place]), hour, environment, service, rest[place]] = measures
-    return told
-
-
-def compare(since: datetime, until: datetime, *, daily: bool = True) -> list[Finding]:
-    """Compare the rollups, in every dimension, key and hour, with the spans of ``[since, until)``.
-
-    Both ends are starts of hours, UTC; of days, when the daily rollup is compared too. Run it in a
-    transaction that sees one snapshot.
-    """
-    parameters = {
-        "since": since,
-        "until": until,
-        "since_ns": int(since.timestamp()) * 10**9,
-        "until_ns": int(until.timestamp()) * 10**9,
-    }
-    with connection.cursor() as cursor:
-        told = _told_by_spans(cursor, parameters)
-        findings = list(_differences("spend by hour", _booked(cursor, "spend_hourly", parameters), told))
-        if daily:
-            by_day: Sums = {}
-            for (dimension, hour, environment, service, value), measures in told.items():
-                key = (dimension, hour.replace(hour=0), environment, service, value)
-                by_day[key] = tuple(map(sum, zip(by_day.get(key, NOTHING), measures, strict=True)))
-            findings += _differences("spend by day", _booked(cursor, "spend_daily", parameters), by_day)
-    return findings
-
-
-NOTHING = (0,) * len(MEASURES)
-
-
-def _differences(check: str, booked: Sums, told: Sums) -> Iterable[Finding]:
-    for key in booked.keys() | told.keys():
-        found, expected = booked.get(key, NOTHING), told.get(key, NOTHING)
-        if found != expected:
-            dimension, start, *rest = key
-            words = f"{Dimension(dimension).label.lower()} {' '.join(rest)} at {start:%Y-%m-%d %H:%M}"
-            for measure, a, b in zip(MEASURES, expected, found, strict=True):
-                if a != b:
-                    yield Finding(check, words, measure, a, b)
-
-
-def compare_runs(since: datetime) -> list[Finding]:
-    """Compare the totals of runs that received anything since then with their spans."""
-    findings = []
-    with connection.cursor() as cursor:
-        cursor.execute(RUNS, {"since": since})
-        for key, *pairs in cursor.fetchall():
-            for i, measure in enumerate(MEASURES):
-                found, expected = int(pairs[2 * i]), int(pairs[2 * i + 1])
-                if found != expected:
-                    findings.append(Finding("runs", key, measure, expected, found))
-    return findings
-
-
+CHECKS = (
+    Check("runs against spans", RUNS, ("spans", *MEASURES)),
+    Check("spend by hour against spans", HOURS),
+    Check("spend by day against hours", DAYS),
+    Check("spend by day against all runs", TOTALS, over_all_runs=True),
+    Check("spans against the ledger", LEDGER, ("spans",), only_whole=True),
+)
 EXTENT = """
-SELECT min(started_at), max(latest_at), (SELECT count(*) FROM spans WHERE received_on >= %(since)s::date),
+SELECT (SELECT reltuples FROM pg_class WHERE oid = 'runs'::regclass),
+    (SELECT count(*) FROM spans WHERE received_on >= %(received_from)s),
     (SELECT coalesce(sum(cost_nano), 0) FROM spend_daily WHERE dimension = 0)
-FROM runs WHERE last_received_at >= %(since)s
 """
+
+
+def check_books(*, now: datetime, since: datetime | None = None) -> list[Finding]:
+    """Every difference between the books' parts, at most ``MAX_FINDINGS`` of each comparison; empty is good.
+
+    - rollups by hour, in every dimension and key, against spans that start at ``since`` or later;
+    - rollups by day against those by hour, of the days from the one before ``since``;
+    - the totals of runs that received anything since then against their spans;
+    - the sums of all runs against each dimension's, over all time.
+
+    Without ``since``: all that spans can still prove, and the spans against the ledger. One snapshot is
+    the caller's business.
+    """
+    parameters = _scope(now, since)
+    scope = f"since {since:%Y-%m-%d %H:%M}" if since else "all"
+    few = _extent(parameters)[0] < MANY_RUNS
+    findings: list[Finding] = []
+    for check in CHECKS:
+        if since is not None and (check.only_whole or (check.over_all_runs and not few)):
+            continue
+        with connection.cursor() as cursor:
+            cursor.execute(check.statement, parameters)
+            for row in cursor.fetchall():
+                findings += _differences(f"{check.name} ({scope})", row, check.measures)
+    return findings
+
+
+def _scope(now: datetime, since: datetime | None) -> dict[str, Any]:
+    # A span is received at most a day before it starts; from this day on, all spans are still there.
+    kept = truncate(now.astimezone(UTC), "day") - DAY * (settings.SPAN_RETENTION_DAYS - 1)
+    begin = max(since or kept, kept)
+    return {
+        "since": begin,
+        "since_ns": int(begin.timestamp()) * 10**9,
+        "received_from": (begin - DAY).date(),
+        "day": truncate(since, "day") - DAY if since else datetime(1970, 1, 1, tzinfo=UTC),
+        "touched": since or datetime(1970, 1, 1, tzinfo=UTC),
+        "kept": kept,
+    }
+
+
+def _extent(parameters: dict[str, Any]) -> tuple[int, int, int]:
+    """About how many runs there are, how many spans the check looks at, and the cost of everything."""
+    with connection.cursor() as cursor:
+        cursor.execute(EXTENT, parameters)
+        runs, spans, cost = cursor.fetchall()[0]
+    return int(runs), int(spans), int(cost)
+
+
+def _differences(check: str, row: tuple[Any, ...], measures: tuple[str, ...]) -> list[Finding]:
+    key, pairs = row[: -2 * len(measures)], row[-2 * len(measures) :]
+    words = " ".join(_word(part) for part in key)
+    return [
+        Finding(check, words, measure, int(expected), int(found))
+        for measure, expected, found in zip(measures, pairs[::2], pairs[1::2], strict=True)
+        if expected != found
+    ]
+
+
+def _word(part: object) -> str:
+    if isinstance(part, datetime):
+        return f"{part:%Y-%m-%d %H:%M}"
+    return Dimension(part).label.lower() if isinstance(part, int) else str(part) or "(none)"
 
 
 def reconcile(*, now: datetime, whole: bool = False) -> Reconciliation:
-    """Check the books and record the outcome: of the last hours, or of all that spans can still prove.
-
-    The hours' check takes the runs that received anything in the last three hours, and the hourly
-    rollup of those hours; the whole one takes every run, hour and day.
-    """
+    """Check the books in one snapshot and record the outcome: of the last hours, or of everything."""
     began = time.monotonic()
-    since = datetime(1970, 1, 1, tzinfo=UTC) if whole else floor_hour(now - RECENT)
+    since = None if whole else floor_hour(now - RECENT)
     with transaction.atomic():
         with connection.cursor() as cursor:
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            cursor.execute("SET LOCAL statement_timeout = '60s'")
-            cursor.execute(EXTENT, {"since": since})
-            first, last, spans, cost = cursor.fetchone()
-        findings = compare_runs(since)
-        if first is not None:
-            # Days from here on have all their spans still: a span is received no earlier than it starts.
-            kept = truncate(now, "day") - timedelta(days=settings.SPAN_RETENTION_DAYS - 1)
-            begin = max(truncate(first, "day"), kept) if whole else since
-            findings += compare(begin, truncate(last, "day") + timedelta(days=1), daily=whole)
+            cursor.execute(SNAPSHOT)
+            cursor.execute(TIMEOUT)
+        findings = check_books(now=now, since=since)
+        _, spans, cost = _extent(_scope(now, since))
     record = Reconciliation.objects.create(
         duration_ms=round((time.monotonic() - began) * 1000),
         spans=spans,

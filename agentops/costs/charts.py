@@ -1,50 +1,70 @@
-"""Charts of spend, as Plotly's JSON; colours are named by series or tone, and the page resolves them."""
+"""Charts of spend, as Plotly's JSON; colours are named by series, and the page resolves them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
-from typing import Any
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any, Literal
 
-from agentops.costs.queries import OTHER, Point, truncate
-from agentops.templatetags.formats import series_index
+from agentops.costs.queries import Point
+from agentops.costs.sources import By, Interval, floor_hour, step, truncate
+from agentops.templatetags.formats import OTHER_SERIES, SERVICE_SERIES, series_index
 
 NANO = 10**9
-MUTED = 5
+#: Keys that get a layer of their own; more could not be told apart.
+NAMED = 7
 
 
 def stacked(
-    points: Sequence[Point], from_: datetime, until: datetime, interval: str, *, by: str, bars: bool = False
+    points: Sequence[Point],
+    from_: datetime,
+    until: datetime,
+    interval: Interval,
+    *,
+    by: By,
+    shape: Literal["area", "bars"] = "bars",
 ) -> dict[str, Any]:
-    """Cost over time, a layer for each key; a service keeps the colour it has everywhere."""
-    starts = list(_starts(truncate(from_, interval), until, interval))
-    keys = list(dict.fromkeys(point.key for point in points))
-    keys.sort(key=lambda key: key == OTHER)
-    cells = {(point.start, point.key): point.cost_nano for point in points}
+    """Cost over time, in dollars, a layer for each key, the largest at the bottom.
+
+    A service keeps the colour it has everywhere; other keys are coloured by their place.
+    """
+    starts = list(bucket_starts(from_, until, interval))
+    cells: dict[tuple[str | None, bool], dict[datetime, int]] = {}
+    for point in points:
+        cells.setdefault((point.key, point.is_other), {})[point.start] = point.cost_nano
+    layers = sorted(cells, key=lambda layer: (layer[1], -sum(cells[layer].values())))
+    places = iter(range(len(layers)))
     traces = []
-    for place, key in enumerate(keys):
-        name = {None: f"no {by}", OTHER: "other"}.get(key, key)
-        colour = MUTED if key in (None, OTHER) else series_index(key) if by == "service" else place % MUTED
+    for key, is_other in layers:
+        costs = cells[key, is_other]
+        if is_other or key is None:
+            series = OTHER_SERIES
+        else:
+            series = series_index(key) if by == "service" else SERVICE_SERIES[next(places)]
         trace: dict[str, Any] = {
-            "name": name,
-            "series": colour,
+            "name": "other" if is_other else key or f"no {by}",
+            "series": series,
             "x": [start.isoformat() for start in starts],
-            "y": [cells.get((start, key), 0) / NANO for start in starts],
-            "hovertemplate": "$%{y:,.4f}",
+            "y": [costs.get(start, 0) / NANO for start in starts],
+            "hovertemplate": "$%{y:,.4~f}",
         }
-        trace |= {"type": "bar"} if bars else {"type": "scatter", "mode": "lines", "stackgroup": "all"}
+        trace |= {"type": "bar"} if shape == "bars" else {"type": "scatter", "mode": "lines", "stackgroup": "all"}
         traces.append(trace)
     return {
         "traces": traces,
-        "layout": {"yaxis": {"tickprefix": "$", "rangemode": "tozero"}, "barmode": "stack"},
+        "layout": {
+            "barmode": "stack",
+            "yaxis": {"tickprefix": "$", "tickformat": ",~r", "rangemode": "tozero"},
+            "xaxis": {"hoverformat": {"hour": "%a %d %b %H:%M UTC", "day": "%a %d %b", "month": "%B %Y"}[interval]}
+            | ({"dtick": "M1", "tickformat": "%b %Y"} if interval == "month" else {}),
+        },
         "empty": "Nothing was spent in this time range.",
     }
 
 
-def _starts(begin: datetime, until: datetime, interval: str) -> Iterable[datetime]:
-    while begin < until:
-        yield begin
-        if interval == "month":
-            begin = truncate(begin + timedelta(days=32), "month")
-        else:
-            begin += timedelta(hours=1) if interval == "hour" else timedelta(days=1)
+def bucket_starts(from_: datetime, until: datetime, interval: Interval) -> Iterator[datetime]:
+    """The starts of the intervals that a range touches."""
+    start = truncate(floor_hour(from_), interval)
+    while start < until:
+        yield start
+        start = step(start, interval)

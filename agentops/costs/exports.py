@@ -1,60 +1,89 @@
-"""Spend as files: CSV for people, FOCUS for finance systems."""
+"""Spend as files: CSV for people, FOCUS for finance systems. Both stream."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from datetime import datetime
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 
-from django.db import connection
-from django.http import StreamingHttpResponse
+from asgiref.sync import sync_to_async
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpRequest, StreamingHttpResponse
 
-from agentops.catalog.queries import ownership
-from agentops.costs.models import MEASURES, Dimension
-from agentops.costs.queries import SpendFilters, ceil_hour, floor_hour, spend, truncate
-from agentops.runs.api import usd
-from agentops.runs.views import safe_cell
+from agentops.catalog.queries import Ownership, ownership
+from agentops.costs.models import MEASURES
+from agentops.costs.queries import spend_cells, stream
+from agentops.costs.sources import CHARGE_KEYS, DAY, By, Interval, SpendFilters, charges, truncate
+from agentops.runs.api import rfc3339, usd
 
-DAY = timedelta(days=1)
+LINES_AT_ONCE = 500
+#: What a spreadsheet takes for a formula when a cell starts with it; full-width ones count too.
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+#: The mandatory columns of FOCUS 1.2, in its order, with those of the recommended that are known; then our own.
 FOCUS_COLUMNS = (
     "BilledCost",
     "BillingAccountId",
     "BillingAccountName",
     "BillingCurrency",
-    "BillingPeriodStart",
     "BillingPeriodEnd",
+    "BillingPeriodStart",
     "ChargeCategory",
     "ChargeClass",
     "ChargeDescription",
-    "ChargePeriodStart",
+    "ChargeFrequency",
     "ChargePeriodEnd",
-    "ContractedCost",
+    "ChargePeriodStart",
     "ConsumedQuantity",
     "ConsumedUnit",
+    "ContractedCost",
     "EffectiveCost",
     "InvoiceIssuerName",
     "ListCost",
+    "PricingCategory",
     "PricingQuantity",
     "PricingUnit",
     "ProviderName",
     "PublisherName",
     "ServiceCategory",
     "ServiceName",
+    "ServiceSubcategory",
     "SkuId",
+    "SubAccountId",
     "x_Environment",
-    "x_AgentService",
     "x_Team",
     "x_Owner",
-    "x_LlmCalls",
+    "x_Agent",
+    "x_Feature",
+    "x_Model",
+    "x_ModelCalls",
     "x_UnpricedCalls",
     "x_InputTokens",
     "x_OutputTokens",
     "x_CacheReadInputTokens",
     "x_CacheCreationInputTokens",
+    "x_ReasoningOutputTokens",
 )
-#: How a model's maker is known from its name; FOCUS wants a publisher.
+#: Names of the providers that telemetry names by OpenTelemetry's words.
+PROVIDERS = {
+    "openai": "OpenAI",
+    "azure.ai.openai": "Microsoft",
+    "azure.ai.inference": "Microsoft",
+    "anthropic": "Anthropic",
+    "aws.bedrock": "Amazon Web Services",
+    "gcp.gemini": "Google",
+    "gcp.vertex_ai": "Google Cloud",
+    "gcp.gen_ai": "Google",
+    "mistral_ai": "Mistral AI",
+    "cohere": "Cohere",
+    "deepseek": "DeepSeek",
+    "groq": "Groq",
+    "perplexity": "Perplexity",
+    "x_ai": "xAI",
+}
+#: Who makes a model, by how its name begins, after any ``vendor/`` or ``vendor.`` before it.
 PUBLISHERS = (
     ("gpt-", "OpenAI"),
     ("o1", "OpenAI"),
@@ -64,15 +93,110 @@ PUBLISHERS = (
     ("claude", "Anthropic"),
     ("gemini", "Google"),
     ("mistral", "Mistral AI"),
+    ("codestral", "Mistral AI"),
     ("llama", "Meta"),
+    ("command", "Cohere"),
+    ("deepseek", "DeepSeek"),
+    ("grok", "xAI"),
+    ("qwen", "Alibaba Cloud"),
 )
-FOCUS_ROWS = f"""
-SELECT start, environment, service, key, {", ".join(MEASURES)} FROM spend_daily
-WHERE dimension = {int(Dimension.MODEL)} AND start >= %(from)s AND start < %(until)s AND llm_calls > 0
-    AND (%(environment)s = '' OR environment = %(environment)s) AND (%(service)s = '' OR service = %(service)s)
-    AND (%(model)s = '' OR key = %(model)s)
-ORDER BY start, environment, service, key
-"""
+
+
+def safe_cell(text: str | None) -> str:
+    """A text cell that no spreadsheet takes for a formula: with an apostrophe before what would be one."""
+    return f"'{text}" if text and text.startswith(FORMULA) else text or ""
+
+
+def spend_csv(
+    request: HttpRequest, by: By, filters: SpendFilters, from_: datetime, until: datetime, interval: Interval
+) -> StreamingHttpResponse:
+    """A row for each interval and key with all measures; an unknown cost is empty."""
+    rows = (
+        [
+            rfc3339(start),
+            safe_cell(key),
+            usd(totals.known_cost_nano),
+            *(getattr(totals, measure) for measure in MEASURES[1:]),
+        ]
+        for start, key, totals in spend_cells(by, filters, from_, until, interval)
+    )
+    return _file(request, "spend.csv", ["start", by, "cost_usd", *MEASURES[1:]], rows)
+
+
+def focus_csv(
+    request: HttpRequest, filters: SpendFilters, from_: datetime, until: datetime, *, kept_since: datetime
+) -> StreamingHttpResponse:
+    """FOCUS 1.2: a charge for each day, environment, service, model, provider, agent and feature; whole days, UTC.
+
+    Usage that nobody knows a price for is in rows of its own, whose costs are empty: unknown is not zero.
+    """
+    owners = ownership()
+    source = charges(filters, from_, until, kept_since=kept_since, owners=owners)
+    rows = (_charge(row, owners) for row in stream(source.sql, source.parameters))
+    return _file(request, "focus.csv", FOCUS_COLUMNS, rows)
+
+
+def _charge(row: Sequence[Any], owners: dict[str, Ownership]) -> list[Any]:
+    day, *rest = row
+    keys: dict[str, Any] = dict(zip(CHARGE_KEYS, rest, strict=False))
+    totals = dict(zip(MEASURES, rest[len(CHARGE_KEYS) :], strict=True))
+    model, service, owner = keys["model"], keys["service"], owners.get(keys["service"])
+    publisher = _publisher(model)
+    provider = PROVIDERS.get(keys["provider"]) or keys["provider"] or publisher
+    tokens = totals["input_tokens"] + totals["output_tokens"]
+    known = not keys["is_unpriced"]
+    cost = usd(Decimal(totals["cost_nano"])) if known else None
+    month = truncate(day, "month")
+    values = {
+        **dict.fromkeys(("BilledCost", "ContractedCost", "EffectiveCost", "ListCost"), cost),
+        "BillingAccountId": "agentops",
+        "BillingAccountName": "agentops",
+        "BillingCurrency": "USD",
+        "BillingPeriodStart": _time(month),
+        "BillingPeriodEnd": _time(truncate(month + 32 * DAY, "month")),
+        "ChargeCategory": "Usage",
+        "ChargeDescription": safe_cell(f"{model or 'Unnamed model'} tokens used by {service}"),
+        "ChargeFrequency": "Usage-Based",
+        "ChargePeriodStart": _time(day),
+        "ChargePeriodEnd": _time(day + DAY),
+        "ConsumedQuantity": tokens,
+        "ConsumedUnit": "tokens",
+        "InvoiceIssuerName": safe_cell(provider),
+        "PricingCategory": "Standard" if known else None,
+        "PricingQuantity": tokens if known else None,
+        "PricingUnit": "tokens" if known else None,
+        "ProviderName": safe_cell(provider),
+        "PublisherName": safe_cell(publisher),
+        "ServiceCategory": "AI and Machine Learning",
+        "ServiceName": safe_cell(f"{provider} models"),
+        "ServiceSubcategory": "Generative AI",
+        "SkuId": safe_cell(model),
+        "SubAccountId": safe_cell(service),
+        "x_Environment": safe_cell(keys["environment"]),
+        "x_Team": safe_cell(owner.team if owner else None),
+        "x_Owner": safe_cell(owner.owner if owner else None),
+        "x_Agent": safe_cell(keys["agent"]),
+        "x_Feature": safe_cell(keys["feature"]),
+        "x_Model": safe_cell(model),
+        "x_ModelCalls": totals["llm_calls"],
+        "x_UnpricedCalls": totals["unpriced_calls"],
+        "x_InputTokens": totals["input_tokens"],
+        "x_OutputTokens": totals["output_tokens"],
+        "x_CacheReadInputTokens": totals["cache_read_input_tokens"],
+        "x_CacheCreationInputTokens": totals["cache_creation_input_tokens"],
+        "x_ReasoningOutputTokens": totals["reasoning_output_tokens"],
+    }
+    return [values.get(column) for column in FOCUS_COLUMNS]
+
+
+def _publisher(model: str) -> str:
+    name = model.rpartition("/")[2].lower()
+    found = (maker for start, maker in PUBLISHERS if name.startswith(start) or f".{start}" in name)
+    return next(found, "unknown")
+
+
+def _time(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class _Echo:
@@ -80,119 +204,25 @@ class _Echo:
         return value
 
 
-def _stream(name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> StreamingHttpResponse:
+def _file(
+    request: HttpRequest, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> StreamingHttpResponse:
     writer = csv.writer(_Echo())
 
-    def lines() -> Iterator[str]:
+    def texts() -> Iterator[str]:
         yield writer.writerow(header)
-        for row in rows:
-            yield writer.writerow(row)
+        remaining = iter(rows)
+        while lines := [writer.writerow(row) for row in islice(remaining, LINES_AT_ONCE)]:
+            yield "".join(lines)
 
-    answer = StreamingHttpResponse(lines(), content_type="text/csv; charset=utf-8")
+    # An ASGI server would collect a plain iterator before it sends the first byte.
+    content = _in_thread(texts()) if isinstance(request, ASGIRequest) else texts()
+    answer = StreamingHttpResponse(content, content_type="text/csv; charset=utf-8")
     answer["Content-Disposition"] = f'attachment; filename="{name}"'
     return answer
 
 
-def spend_csv(by: str, filters: SpendFilters, from_: datetime, until: datetime, interval: str) -> StreamingHttpResponse:
-    """A row for each interval and key with all measures; only what has any."""
-
-    def rows() -> Iterator[Sequence[Any]]:
-        for begin, end in _intervals(floor_hour(from_), ceil_hour(until), interval):
-            report = spend(by, filters, begin, end, limit=1_000)
-            for item in report.items:
-                yield [
-                    begin.isoformat(),
-                    safe_cell(item.key),
-                    usd(item.totals.known_cost_nano),
-                    *(getattr(item.totals, m) for m in MEASURES[1:]),
-                ]
-            if report.other:
-                yield [
-                    begin.isoformat(),
-                    "(all others)",
-                    usd(report.other.known_cost_nano),
-                    *(getattr(report.other, m) for m in MEASURES[1:]),
-                ]
-
-    return _stream("spend.csv", ["start", by, "cost_usd", *MEASURES[1:]], rows())
-
-
-def _intervals(from_: datetime, until: datetime, interval: str) -> Iterator[tuple[datetime, datetime]]:
-    begin = from_
-    while begin < until:
-        if interval == "hour":
-            end = begin + timedelta(hours=1)
-        elif interval == "day":
-            end = truncate(begin, "day") + DAY
-        else:
-            end = truncate(truncate(begin, "month") + 32 * DAY, "month")
-        yield begin, min(end, until)
-        begin = end
-
-
-def focus_csv(filters: SpendFilters, from_: datetime, until: datetime) -> StreamingHttpResponse:
-    """FOCUS 1.2: a charge for each day, environment, agent service and model. Unknown costs are empty."""
-    parameters: dict[str, Any] = {
-        "from": truncate(floor_hour(from_), "day"),
-        "until": ceil_hour(until),
-        "environment": filters.environment,
-        "service": filters.service,
-        "model": filters.model,
-    }
-    with connection.cursor() as cursor:
-        cursor.execute(FOCUS_ROWS, parameters)
-        found = cursor.fetchall()
-    owners = ownership()
-    if filters.team:
-        found = [row for row in found if (o := owners.get(row[2])) and o.team == filters.team]
-    return _stream("focus.csv", FOCUS_COLUMNS, (_charge(row, owners) for row in found))
-
-
-def _charge(row: Sequence[Any], owners: dict[str, Any]) -> list[Any]:
-    start, environment, service, model, *sums = row
-    totals = dict(zip(MEASURES, sums, strict=True))
-    cost = None if totals["unpriced_calls"] and not totals["cost_nano"] else usd(Decimal(totals["cost_nano"]))
-    month = truncate(start, "month")
-    publisher = next((maker for prefix, maker in PUBLISHERS if model.startswith(prefix)), "unknown")
-    quantity = totals["input_tokens"] + totals["output_tokens"]
-    owner = owners.get(service)
-    return [
-        cost,
-        "agentops",
-        "agentops",
-        "USD",
-        _time(month),
-        _time(truncate(month + 32 * DAY, "month")),
-        "Usage",
-        None,
-        safe_cell(f"Tokens of {model or 'an unnamed model'}"),
-        _time(start),
-        _time(start + DAY),
-        cost,
-        quantity,
-        "tokens",
-        cost,
-        publisher,
-        cost,
-        quantity,
-        "tokens",
-        publisher,
-        publisher,
-        "AI and Machine Learning",
-        safe_cell(model) or "unknown",
-        safe_cell(model),
-        safe_cell(environment),
-        safe_cell(service),
-        safe_cell(owner.team if owner else None),
-        safe_cell(owner.owner if owner else None),
-        totals["llm_calls"],
-        totals["unpriced_calls"],
-        totals["input_tokens"],
-        totals["output_tokens"],
-        totals["cache_read_input_tokens"],
-        totals["cache_creation_input_tokens"],
-    ]
-
-
-def _time(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+async def _in_thread(texts: Iterator[str]) -> AsyncIterator[str]:
+    following = sync_to_async(lambda: next(texts, None))
+    while (text := await following()) is not None:
+        yield text

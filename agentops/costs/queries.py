@@ -1,76 +1,29 @@
-"""What is asked of spend. Money is nano-dollars; ``None`` is a key that nothing carries.
+"""What is asked of spend. Money is nano-dollars; a key of ``None`` is what carries none.
 
-Where an answer comes from:
-
-| by | filters | read from |
-|---|---|---|
-| any | service, team, environment, and a value of ``by`` itself | rollups: days within, hours at the edges |
-| service, environment, team | one of user, feature, session, release, agent, model, tool | rollups of that dimension |
-| any other combination | any | the spans of the runs in the range that have those values |
-
-The last row reads spans, but only of runs that match: of one user, one session, one feature.
+Hours are whole everywhere: a range is widened to the hours that it touches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from datetime import datetime
+from typing import Any, Literal, get_args
 
-from django.db import connection
+from django.conf import settings
+from django.db import connection, transaction
+from django.utils import timezone
 
 from agentops.catalog.queries import ownership
-from agentops.costs.models import MEASURES, Dimension
-from agentops.domain.spans import DEFAULT_ENVIRONMENT
+from agentops.costs.models import MEASURES
+from agentops.costs.sources import DAY, By, Interval, Source, SpendFilters, ceil_hour, cells, floor_hour, truncate
 
-By = Literal["service", "team", "user", "feature", "model", "agent", "tool", "session", "release", "environment"]
-Interval = Literal["hour", "day", "month"]
-BYS: tuple[str, ...] = (
-    "service",
-    "team",
-    "user",
-    "feature",
-    "model",
-    "agent",
-    "tool",
-    "session",
-    "release",
-    "environment",
-)
-DIMENSIONS = {
-    "service": Dimension.SERVICE,
-    "user": Dimension.USER,
-    "feature": Dimension.FEATURE,
-    "session": Dimension.SESSION,
-    "release": Dimension.RELEASE,
-    "agent": Dimension.AGENT,
-    "model": Dimension.MODEL,
-    "tool": Dimension.TOOL,
-}
-HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+BYS: tuple[By, ...] = get_args(By)
+INTERVALS: tuple[Interval, ...] = get_args(Interval)
 MAX_LIMIT = 1_000
-SERIES_KEYS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class SpendFilters:
-    """Which spend; empty means any."""
-
-    service: str = ""
-    team: str = ""
-    user: str = ""
-    feature: str = ""
-    session: str = ""
-    release: str = ""
-    environment: str = ""
-    agent: str = ""
-    model: str = ""
-    tool: str = ""
-
-    def keyed(self) -> dict[str, str]:
-        """The filters that are dimensions with a key of their own."""
-        return {n: v for n in DIMENSIONS if n != "service" and (v := getattr(self, n))}
+#: Time for questions that read spans, and for exports; what pages and rollups ask stays far below.
+LONG_TIMEOUT = "SET LOCAL statement_timeout = '55s'"
+CHUNK = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +46,19 @@ class Totals:
         return Totals(*(getattr(self, m) + getattr(other, m) for m in MEASURES))
 
     @property
-    def is_empty(self) -> bool:
-        """Whether nothing is in it: a rollup cell that its spend was moved away from."""
-        return not (self.steps or self.cost_nano)
-
-    @property
     def known_cost_nano(self) -> int | None:
         """The cost, or ``None`` when none of its calls has a price."""
         return None if self.unpriced_calls and not self.cost_nano else self.cost_nano
+
+    @property
+    def tokens(self) -> int:
+        """Tokens in and out."""
+        return self.input_tokens + self.output_tokens
+
+    @property
+    def cached_share(self) -> float | None:
+        """The share of input tokens that came from a cache; ``None`` without input."""
+        return self.cache_read_input_tokens / self.input_tokens if self.input_tokens else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,16 +71,17 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The cost of one key in one interval."""
+    """The cost of one key in the interval that starts then; ``is_other`` sums all keys not listed."""
 
     start: datetime
     key: str | None
     cost_nano: int
+    is_other: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """Shares of the cost, 0 to 1; ``None`` when there is no cost."""
+    """Shares of the cost, 0 to 1, and of no owner the amount; ``None`` when there is no cost."""
 
     user: float | None
     feature: float | None
@@ -131,221 +90,169 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True)
 class SpendReport:
-    """Totals by key, the largest first; what is past the limit is ``other``."""
+    """Totals by key, the largest first; ``other`` sums the ``others`` keys past the limit.
+
+    ``reads`` says how far back it is complete: ``spans`` go when their retention ends.
+    """
 
     total: Totals
     items: list[Item]
-    other: Totals | None
+    other: Totals | None = None
+    others: int = 0
     series: list[Point] = field(default_factory=list)
+    reads: Literal["rollups", "runs", "spans"] = "rollups"
 
 
-Row = tuple[datetime, str, str, Totals]  # start, service, key, totals
+_SUMS = ", ".join(f"sum({m}) AS {m}" for m in MEASURES)
+#: A key whose spend all moved elsewhere keeps an empty cell, which nobody needs to see.
+RANKED = f"""
+WITH sums AS (
+    SELECT key, {_SUMS} FROM ({{cells}}) AS c GROUP BY key HAVING sum(steps) <> 0 OR sum(cost_nano) <> 0
+), ranked AS (
+    SELECT *, row_number() OVER (ORDER BY {{order}}, cost_nano DESC, steps DESC, key COLLATE "C") AS place
+    FROM sums
+)
+SELECT least(place, %(limit)s + 1), min(key) FILTER (WHERE place <= %(limit)s), count(*), {_SUMS}
+FROM ranked GROUP BY 1 ORDER BY 1
+"""
+SERIES = """
+SELECT date_trunc('{interval}', start, 'UTC'), array_position(%(named)s::text[], key), sum(cost_nano)
+FROM ({cells}) AS c GROUP BY 1, 2 HAVING sum(cost_nano) <> 0 ORDER BY 1, 2
+"""
+COSTS = "SELECT key, sum(cost_nano) FROM ({cells}) AS c WHERE key = ANY(%(keys)s) GROUP BY key"
+TOTAL = "SELECT coalesce(sum(cost_nano), 0) FROM ({cells}) AS c"
+WITHOUT = "SELECT coalesce(sum(cost_nano), 0) FROM ({cells}) AS c WHERE key = ''"
+OWNED = "SELECT coalesce(sum(cost_nano), 0) FROM ({cells}) AS c WHERE key = ANY(%(owned)s)"
+CELLS = f"""
+SELECT date_trunc('{{interval}}', start, 'UTC') AS bucket, key, {_SUMS} FROM ({{cells}}) AS c
+GROUP BY 1, 2 HAVING sum(steps) <> 0 OR sum(cost_nano) <> 0 ORDER BY 1, 3 DESC, 2
+"""
 
 
 def spend(
-    by: str, filters: SpendFilters, from_: datetime, until: datetime, *, interval: str = "", limit: int = 100
+    by: By,
+    filters: SpendFilters,
+    from_: datetime,
+    until: datetime,
+    *,
+    interval: Interval | None = None,
+    limit: int = 100,
+    sort: str = "-cost_nano",
 ) -> SpendReport:
-    """Spend of ``[from_, until)`` by a dimension; with an interval also its series.
+    """Spend of ``[from_, until)`` by a dimension; with an interval also as a series.
 
-    The series' keys are the largest items; the rest is its key ``other``. Hours are whole: the
-    range is widened to them.
+    ``sort`` is one of ``MEASURES``, with ``-`` the largest first. The series names the same keys as the items
+    and sums the rest. Two statements, or three with a series.
     """
-    rows = _rows(by, filters, floor_hour(from_), ceil_hour(until), interval=interval)
-    teams = {s: o.team for s, o in ownership().items()} if by == "team" or filters.team else {}
-    if filters.team:
-        rows = [row for row in rows if teams.get(row[1]) == filters.team]
-    if by == "team":
-        rows = [(start, service, teams.get(service) or "", totals) for start, service, _, totals in rows]
-    sums: dict[str, Totals] = {}
-    for _, _, key, totals in rows:
-        sums[key] = sums[key] + totals if key in sums else totals
-    ranked = sorted(
-        ((key, totals) for key, totals in sums.items() if not totals.is_empty),
-        key=lambda pair: (-pair[1].cost_nano, -pair[1].steps, pair[0]),
+    limit = max(1, min(limit, MAX_LIMIT))
+    source = cells(by, filters, floor_hour(from_), ceil_hour(until), owners=ownership(), interval=interval)
+    measure = sort.removeprefix("-")
+    if measure not in MEASURES:
+        raise ValueError(sort)
+    order = f"{measure} {'DESC' if sort.startswith('-') else 'ASC'}"
+    rows = _ask(RANKED.format(order=order, cells="{cells}"), source, {"limit": limit})
+    items = [Item(key or None, _totals(sums)) for place, key, _, *sums in rows if place <= limit]
+    rest = next(((count, _totals(sums)) for place, _, count, *sums in rows if place > limit), None)
+    report = SpendReport(
+        total=sum((item.totals for item in items), rest[1] if rest else Totals()),
+        items=items,
+        other=rest[1] if rest else None,
+        others=rest[0] if rest else 0,
+        reads=source.reads,
     )
-    kept, rest = ranked[: min(limit, MAX_LIMIT)], ranked[min(limit, MAX_LIMIT) :]
-    total = sum((totals for _, totals in ranked), Totals())
-    return SpendReport(
-        total=total,
-        items=[Item(key or None, totals) for key, totals in kept],
-        other=sum((totals for _, totals in rest), Totals()) if rest else None,
-        series=_series(rows, [key for key, _ in ranked], interval) if interval else [],
-    )
+    return replace(report, series=_series(source, interval, items)) if interval else report
 
 
-def _series(rows: Iterable[Row], ranked: Sequence[str], interval: str) -> list[Point]:
-    named = set(ranked[:SERIES_KEYS])
-    cells: dict[tuple[datetime, str], int] = {}
-    for start, _, key, totals in rows:
-        if totals.cost_nano:
-            bucket = (truncate(start, interval), key if key in named else OTHER)
-            cells[bucket] = cells.get(bucket, 0) + totals.cost_nano
-    order = {key: place for place, key in enumerate([*ranked[:SERIES_KEYS], OTHER])}
+def _series(source: Source, interval: Interval, items: Sequence[Item]) -> list[Point]:
+    keys = [item.key for item in items]
+    rows = _ask(SERIES.format(interval=interval, cells="{cells}"), source, {"named": [key or "" for key in keys]})
     return [
-        Point(start, key or None, cost)
-        for (start, key), cost in sorted(cells.items(), key=lambda c: (c[0][0], order[c[0][1]]))
+        Point(start, keys[place - 1] if place else None, int(cost), is_other=place is None)
+        for start, place, cost in rows
     ]
 
 
-#: The key of the series that sums all but the largest.
-OTHER = "other"
+def costs_by_key(
+    by: By, filters: SpendFilters, from_: datetime, until: datetime, keys: Sequence[str | None]
+) -> tuple[int, dict[str | None, int]]:
+    """The cost of everything in exactly ``[from_, until)``, and of some keys: what a later range is compared with.
+
+    An hour that the range cuts counts as far as the range reaches into it.
+    """
+    owners, first, last = ownership(), floor_hour(from_), floor_hour(until)
+    total, by_key = 0.0, dict.fromkeys(keys, 0.0)
+    shares = [(first, last, 1.0)] if first < last else []
+    if last < until:
+        shares.append((last, ceil_hour(until), (until - last) / (ceil_hour(until) - last)))
+    if first < from_:
+        shares.append((first, ceil_hour(from_), -((from_ - first) / (ceil_hour(from_) - first))))
+    for begin, end, share in shares:
+        source = cells(by, filters, begin, end, owners=owners)
+        total += share * int(_ask(TOTAL, source)[0][0])
+        for key, cost in _ask(COSTS, source, {"keys": [key or "" for key in keys]}):
+            by_key[key or None] += share * int(cost)
+    return round(total), {key: round(cost) for key, cost in by_key.items()}
 
 
-def truncate(moment: datetime, interval: str) -> datetime:
-    """The start of the hour, day or month (UTC) of a moment."""
-    if interval == "month":
-        return moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    return moment.replace(hour=moment.hour if interval == "hour" else 0, minute=0, second=0, microsecond=0)
+def coverage(filters: SpendFilters, from_: datetime, until: datetime, total: int) -> Coverage:
+    """How much of a range's cost, ``total``, has a user, a feature, a service that somebody owns."""
+    if total <= 0:
+        return Coverage(None, None, None)
+    owners, begin, end = ownership(), floor_hour(from_), ceil_hour(until)
+
+    def share_with(dimension: Literal["user", "feature"]) -> float:
+        if getattr(filters, dimension):
+            return 1.0
+        return 1 - int(_ask(WITHOUT, cells(dimension, filters, begin, end, owners=owners))[0][0]) / total
+
+    owned = [service for service, owner in owners.items() if owner.is_owned]
+    services = cells("service", filters, begin, end, owners=owners)
+    return Coverage(
+        user=share_with("user"),
+        feature=share_with("feature"),
+        owner=int(_ask(OWNED, services, {"owned": owned})[0][0]) / total,
+    )
 
 
-def floor_hour(moment: datetime) -> datetime:
-    """The start of a moment's hour, UTC."""
-    return truncate(moment.astimezone(UTC), "hour")
+def spend_cells(
+    by: By, filters: SpendFilters, from_: datetime, until: datetime, interval: Interval
+) -> Iterator[tuple[datetime, str | None, Totals]]:
+    """Every key of every interval with its totals, without a limit, a chunk at a time: for exports."""
+    source = cells(by, filters, floor_hour(from_), ceil_hour(until), owners=ownership(), interval=interval)
+    statement = CELLS.format(interval=interval, cells=source.sql)
+    for start, key, *sums in stream(statement, source.parameters):
+        yield start, key or None, _totals(sums)
 
 
-def ceil_hour(moment: datetime) -> datetime:
-    """The end of a moment's hour, UTC; itself when it is one."""
-    floor = floor_hour(moment)
-    return floor if floor == moment else floor + HOUR
+def kept_since() -> datetime:
+    """The day from which on no span has gone for its age yet: nothing that started since is missing."""
+    return truncate(timezone.now(), "day") - DAY * (settings.SPAN_RETENTION_DAYS - 1)
 
 
-def _rows(by: str, filters: SpendFilters, from_: datetime, until: datetime, *, interval: str) -> list[Row]:
-    keyed = filters.keyed()
-    keyed.pop(by, None)
-    if not keyed:
-        dimension, value = DIMENSIONS.get(by, Dimension.SERVICE), getattr(filters, by, "") if by in DIMENSIONS else ""
-        return _from_rollups(by, dimension, value if by != "service" else "", filters, from_, until, interval=interval)
-    if len(keyed) == 1 and by in ("service", "team", "environment"):
-        ((name, value),) = keyed.items()
-        return _from_rollups(by, DIMENSIONS[name], value, filters, from_, until, interval=interval)
-    return _from_spans(by, filters, from_, until, interval=interval)
+def stream(statement: str, parameters: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+    """The rows of a long answer; memory holds one chunk, and no transaction stays open for a slow reader."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(LONG_TIMEOUT)
+        cursor.execute(f"DECLARE export CURSOR WITH HOLD FOR {statement}", parameters)
+    try:
+        while True:
+            with connection.cursor() as cursor:
+                cursor.execute(f"FETCH {CHUNK} FROM export")
+                rows = cursor.fetchall()
+            if not rows:
+                return
+            yield from rows
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("CLOSE export")
 
 
-_SUMS = ", ".join(f"sum({m})" for m in MEASURES)
-
-
-def _from_rollups(
-    by: str, dimension: int, value: str, filters: SpendFilters, from_: datetime, until: datetime, *, interval: str
-) -> list[Row]:
-    """From the daily rollup where whole days lie in the range, from the hourly at its edges."""
-    first_day = truncate(from_ + DAY - timedelta(microseconds=1), "day")
-    last_day = truncate(until, "day")
-    pieces: list[tuple[str, datetime, datetime]] = []
-    if interval == "hour" or first_day >= last_day:
-        pieces.append(("spend_hourly", from_, until))
-    else:
-        pieces = [("spend_hourly", from_, first_day), ("spend_daily", first_day, last_day)]
-        pieces.append(("spend_hourly", last_day, until))
-    key = {"service": "service", "team": "service", "environment": "environment"}.get(by, "key")
-    where = "dimension = %(dimension)s AND start >= %(from)s AND start < %(until)s"
-    parameters: dict[str, Any] = {"dimension": int(dimension)}
-    for name, column, wanted in (
-        ("environment", "environment", filters.environment),
-        ("service", "service", filters.service),
-        ("value", "key", value),
-    ):
-        if wanted:
-            where += f" AND {column} = %({name})s"
-            parameters[name] = wanted
-    service = "service" if by in ("service", "team") or filters.team else "''"
-    start, grouped = ("start", "1, 2, 3") if interval else ("min(start)", "2, 3")
-    rows: list[Row] = []
+def _ask(statement: str, source: Source, more: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
-        for table, begin, end in pieces:
-            if begin >= end:
-                continue
-            cursor.execute(
-                f"SELECT {start}, {service}, {key}, {_SUMS} FROM {table} WHERE {where} GROUP BY {grouped}",
-                {**parameters, "from": begin, "until": end},
-            )
-            rows += [(row[0], row[1], row[2], _totals(row[3:])) for row in cursor.fetchall()]
+        cursor.execute(statement.format(cells=source.sql), source.parameters | (more or {}))
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
     return rows
 
 
 def _totals(sums: Sequence[Any]) -> Totals:
     return Totals(*(int(value or 0) for value in sums))
-
-
-_COUNTED = "s.merged_into IS NULL"
-_MODEL = f"(s.kind IN (3, 4) AND {_COUNTED})"
-_STEP = f"(s.kind IN (3, 4, 5, 6) AND {_COUNTED})"
-_TELLS = (
-    "(coalesce(s.input_tokens, s.output_tokens, s.cache_read_input_tokens, s.cache_creation_input_tokens, "
-    "s.reasoning_output_tokens) IS NOT NULL OR NOT s.is_error)"
-)
-#: The measures as they follow from spans: the same as ``booking.measures_of``.
-SPAN_MEASURES = [
-    f"coalesce(sum(s.cost_nano) FILTER (WHERE {_MODEL}), 0)",
-    f"count(*) FILTER (WHERE {_MODEL} AND s.cost_nano IS NULL AND {_TELLS})",
-    f"count(*) FILTER (WHERE {_MODEL})",
-    f"count(*) FILTER (WHERE s.kind = 5 AND {_COUNTED})",
-    f"count(*) FILTER (WHERE {_STEP})",
-    f"count(*) FILTER (WHERE {_STEP} AND s.is_error)",
-    *(f"coalesce(sum(s.{m}) FILTER (WHERE {_MODEL}), 0)" for m in MEASURES[6:]),
-]
-SPAN_SUMS = ", ".join(SPAN_MEASURES)
-#: Each dimension's key as it follows from a span ``s`` and its run ``r``.
-SPAN_KEYS = {
-    "service": "r.service",
-    "team": "r.service",
-    "environment": f"coalesce(r.environment, '{DEFAULT_ENVIRONMENT}')",
-    "user": "coalesce(r.\"user\", '')",
-    "feature": "coalesce(r.feature, '')",
-    "session": "coalesce(r.session, '')",
-    "release": "coalesce(r.release, '')",
-    "agent": "coalesce(s.agent, '')",
-    "model": "CASE WHEN s.kind IN (3, 4) THEN coalesce(s.response_model, s.request_model, '') ELSE '' END",
-    "tool": "CASE WHEN s.kind = 5 THEN coalesce(s.tool, '') ELSE '' END",
-}
-SPAN_HOUR = "date_trunc('hour', to_timestamp(s.start_ns / 1000000000), 'UTC')"
-#: The indexes of runs serve these as they stand, without coalesce.
-_PLAIN = {"user": 'r."user"', "feature": "r.feature", "session": "r.session", "release": "r.release"}
-
-
-def _from_spans(by: str, filters: SpendFilters, from_: datetime, until: datetime, *, interval: str) -> list[Row]:
-    where = "r.latest_at >= %(from)s AND r.started_at < %(until)s"
-    where += " AND s.start_ns >= %(from_ns)s AND s.start_ns < %(until_ns)s"
-    parameters: dict[str, Any] = {
-        "from": from_,
-        "until": until,
-        "from_ns": _ns(from_),
-        "until_ns": _ns(until),
-    }
-    for name, expression in SPAN_KEYS.items():
-        if name != "team" and (wanted := getattr(filters, name)):
-            where += f" AND {_PLAIN.get(name, expression)} = %({name})s"
-            parameters[name] = wanted
-    hour = SPAN_HOUR if interval else "%(from)s::timestamptz"
-    statement = f"""SELECT {hour}, r.service, {SPAN_KEYS[by]}, {SPAN_SUMS}
-        FROM runs r JOIN spans s ON s.trace_id = r.trace_id AND s.service = r.service
-        AND s.received_on BETWEEN r.first_received_at::date AND r.last_received_at::date
-        WHERE {where} GROUP BY 1, 2, 3"""
-    with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
-        return [(row[0], row[1], row[2], _totals(row[3:])) for row in cursor.fetchall()]
-
-
-def _ns(moment: datetime) -> int:
-    return int(moment.timestamp()) * 10**9
-
-
-def coverage(filters: SpendFilters, from_: datetime, until: datetime) -> Coverage:
-    """How much of the cost has a user, a feature, a service that somebody owns."""
-    by_service = spend("service", filters, from_, until, limit=MAX_LIMIT)
-    total = by_service.total.cost_nano
-    if not total:
-        return Coverage(None, None, None)
-
-    def without(dimension: str) -> int:
-        bare = replace(filters, **{dimension: ""})
-        report = spend(dimension, bare, from_, until, limit=MAX_LIMIT)
-        known = sum(item.totals.cost_nano for item in report.items if item.key is not None)
-        return known + (report.other.cost_nano if report.other else 0)
-
-    owners = ownership()
-    owned = sum(item.totals.cost_nano for item in by_service.items if (o := owners.get(item.key or "")) and o.is_owned)
-    return Coverage(
-        1.0 if filters.user else min(1.0, without("user") / total),
-        1.0 if filters.feature else min(1.0, without("feature") / total),
-        owned / total,
-    )

@@ -2,132 +2,159 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
-from urllib.parse import urlencode
 
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_safe
 
+from agentops.accounts.models import Team
+from agentops.catalog.queries import ownership
 from agentops.costs import charts, exports, queries
-from agentops.costs.queries import BYS, Item, SpendFilters
+from agentops.costs.forms import Asked, read_spend
+from agentops.costs.queries import BYS, SpendReport, Totals
 from agentops.pages import page_context
 
-FILTERS = ("service", "team", "user", "feature", "session", "release", "agent", "model", "tool")
-#: Dimensions that runs can be listed by.
-LISTED = frozenset({"service", "user", "feature", "session", "release", "agent", "model", "tool", "environment"})
-#: By what a key is taken apart next.
-DRILL = {"service": "feature", "team": "service", "user": "feature", "feature": "user", "environment": "service"}
-INTERVALS = ("hour", "day", "month")
-SHOWN = 200
+#: Rows of the table; the rest is summed in its last.
+SHOWN = 100
+#: Models without a price that are named; more are only counted.
+NAMED_UNPRICED = 5
+REGIONS = ("figures", "table")
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A row of the table: an item, its share, its change, and where it leads."""
+    """A row of the table: totals, share in percent, growth against the period before, and where it leads."""
 
-    item: Item
+    key: str | None
+    label: str
+    totals: Totals
     share: float
-    before_nano: int | None
+    growth: float | None
     runs_url: str
     drill_url: str
-
-    @property
-    def change(self) -> float | None:
-        """Growth against the period before; ``None`` when there was nothing."""
-        if not self.before_nano:
-            return None
-        return self.item.totals.cost_nano / self.before_nano - 1
-
-
-def read(request: HttpRequest) -> dict[str, Any]:
-    """The page's context and what its query string asks for."""
-    context = page_context(request)
-    by = request.GET.get("by", "service")
-    by = by if by in BYS else "service"
-    values = {name: request.GET.get(name, "").replace("\x00", "").strip()[:512] for name in FILTERS}
-    interval = request.GET.get("interval", "")
-    window = context["window"]
-    if interval not in INTERVALS or (interval == "hour" and window.length.days > 92):
-        interval = window.interval
-    filters = SpendFilters(**values, environment=context["environment"])
-    return context | {"by": by, "filters": filters, "interval": interval}
 
 
 @require_safe
 def spend(request: HttpRequest) -> HttpResponse:
-    """The page, or its table as a region."""
-    context = read(request)
-    window, by, filters = context["window"], context["by"], context["filters"]
-    report = queries.spend(by, filters, window.from_, window.until, limit=SHOWN)
-    before = queries.spend(by, filters, window.from_ - window.length, window.from_, limit=queries.MAX_LIMIT)
-    earlier = {item.key: item.totals.cost_nano for item in before.items}
-    most = max((item.totals.cost_nano for item in report.items), default=0)
-    query = request.GET.urlencode()
-    context |= {
-        "report": report,
-        "before": before.total,
-        "growth": report.total.cost_nano / before.total.cost_nano - 1 if before.total.cost_nano else None,
-        "lines": [_line(item, by, request, most, earlier) for item in report.items],
-        "coverage": queries.coverage(filters, window.from_, window.until),
-        "chips": [(name, value, name) for name in FILTERS if (value := getattr(filters, name))],
-        "bys": BYS,
-        "intervals": INTERVALS,
-        "chart_url": f"{reverse('costs:chart')}?{query}",
-        "csv_url": f"{reverse('costs:spend_csv')}?{query}",
-        "focus_url": f"{reverse('costs:focus_csv')}?{query}",
-    }
-    if context["interval"] and report.total.unpriced_calls:
-        context["unpriced"] = _unpriced(filters, context)
-    return render(
-        request, "costs/spend.html#table" if request.headers.get("HX-Request") else "costs/spend.html", context
+    """The page, or the region that htmx names as its target: figures, table."""
+    context = page_context(request)
+    asked = read_spend(request.GET, context["page"])
+    part = request.headers.get("HX-Target", "") if request.headers.get("HX-Request") else ""
+    report = queries.spend(
+        asked.by,
+        asked.filters,
+        asked.from_,
+        asked.until,
+        interval="month" if asked.interval == "month" else None,
+        limit=SHOWN,
+        sort=asked.measure,
     )
+    keys = [item.key for item in report.items]
+    length = asked.until - asked.from_
+    before, before_by_key = queries.costs_by_key(asked.by, asked.filters, asked.from_ - length, asked.from_, keys)
+    context |= {"asked": asked, "report": report, "before_nano": before, "region": part}
+    if part != "table":
+        context |= _figures(asked, report, before)
+    if part != "figures":
+        context |= _table(asked, report, before_by_key)
+    if not part:
+        context |= _frame(request)
+    return render(request, f"costs/spend.html#{part}" if part in REGIONS else "costs/spend.html", context)
 
 
-def _unpriced(filters: SpendFilters, context: dict[str, Any]) -> list[Item]:
-    window = context["window"]
-    models = queries.spend("model", filters, window.from_, window.until, limit=queries.MAX_LIMIT)
-    return [item for item in models.items if item.totals.unpriced_calls]
+def _figures(asked: Asked, report: SpendReport, before: int) -> dict[str, Any]:
+    total = report.total
+    figures: dict[str, Any] = {
+        "growth": _growth(total.cost_nano, before),
+        "coverage": queries.coverage(asked.filters, asked.from_, asked.until, total.cost_nano),
+        "incomplete": report.reads == "spans" and asked.from_ < queries.kept_since(),
+        "kept_since": queries.kept_since(),
+    }
+    if total.unpriced_calls:
+        models = queries.spend(
+            "model", asked.filters, asked.from_, asked.until, limit=NAMED_UNPRICED, sort="-unpriced_calls"
+        ).items
+        figures["unpriced"] = [item for item in models if item.totals.unpriced_calls]
+    return figures
 
 
-def _line(item: Item, by: str, request: HttpRequest, most: int, earlier: dict[str | None, int]) -> Line:
-    kept = {name: value for name in ("range", "from", "until", "environment") if (value := request.GET.get(name))}
-    filters = {name: value for name in FILTERS if (value := request.GET.get(name)) and name != "team"}
-    key = item.key or ""
-    runs = f"{reverse('runs:list')}?{urlencode(kept | filters | {by: key})}" if key and by in LISTED else ""
-    drill = ""
-    if key:
-        asked = {name: value for name in FILTERS if (value := request.GET.get(name))}
-        drill = f"?{urlencode(kept | asked | {by: key, 'by': DRILL.get(by, 'service')})}"
-    share = 100 * item.totals.cost_nano / most if most else 0
-    return Line(item, round(share, 1), earlier.get(item.key), runs, drill)
+def _table(asked: Asked, report: SpendReport, before: dict[str | None, int]) -> dict[str, Any]:
+    items = [item for item in report.items if asked.by != "tool" or item.key is not None]
+    most = max((_weight(asked, item.totals) for item in items), default=0)
+    names = {o.team: o.team_name for o in ownership().values()} if asked.by == "team" else {}
+    lines = []
+    for item in items:
+        runs = asked.runs_query(item.key)
+        lines.append(
+            Line(
+                key=item.key,
+                label=names.get(item.key) or item.key or "",
+                totals=item.totals,
+                share=100 * _weight(asked, item.totals) / most if most else 0,
+                growth=_growth(item.totals.cost_nano, before[item.key]),
+                runs_url=f"{reverse('runs:list')}?{runs}" if runs else "",
+                drill_url=f"?{asked.drill_query(item.key)}" if item.key else "",
+            )
+        )
+    return {"lines": lines} | (_months(asked, report) if asked.interval == "month" else {})
+
+
+def _weight(asked: Asked, totals: Totals) -> int:
+    return totals.tool_calls if asked.by == "tool" else totals.cost_nano
+
+
+def _months(asked: Asked, report: SpendReport) -> dict[str, Any]:
+    """Cost by month, a line for each key with any, and the months."""
+    months = list(charts.bucket_starts(asked.from_, asked.until, "month"))
+    cells: dict[tuple[str | None, bool], dict[datetime, int]] = {}
+    for point in report.series:
+        cells.setdefault((point.key, point.is_other), {})[point.start] = point.cost_nano
+    order: list[tuple[str | None, bool]] = [*((item.key, False) for item in report.items), (None, True)]
+    lines = [(*key, [cells[key].get(month) for month in months]) for key in order if key in cells]
+    totals = [sum(costs[place] or 0 for *_, costs in lines) for place in range(len(months))]
+    return {"months": months, "month_lines": lines, "month_totals": totals}
+
+
+def _frame(request: HttpRequest) -> dict[str, Any]:
+    query = f"?{request.GET.urlencode()}" if request.GET else ""
+    return {
+        "bys": BYS,
+        "services": sorted(ownership()),
+        "teams": Team.objects.values_list("slug", "name"),
+        "chart_url": reverse("costs:chart") + query,
+        "csv_url": reverse("costs:spend_csv") + query,
+        "focus_url": reverse("costs:focus_csv") + query,
+    }
+
+
+def _growth(now: int, before: int) -> float | None:
+    return now / before - 1 if before > 0 else None
 
 
 @require_safe
 def spend_chart(request: HttpRequest) -> JsonResponse:
     """The chart of the page."""
-    context = read(request)
-    window, by = context["window"], context["by"]
-    report = queries.spend(by, context["filters"], window.from_, window.until, interval=context["interval"])
-    bars = context["interval"] != "hour"
-    return JsonResponse(
-        charts.stacked(report.series, window.from_, window.until, context["interval"], by=by, bars=bars)
+    asked = read_spend(request.GET, page_context(request)["page"])
+    report = queries.spend(
+        asked.by, asked.filters, asked.from_, asked.until, interval=asked.interval, limit=charts.NAMED
     )
+    return JsonResponse(charts.stacked(report.series, asked.from_, asked.until, asked.interval, by=asked.by))
 
 
 @require_safe
 def spend_csv(request: HttpRequest) -> StreamingHttpResponse:
-    """What the page shows, as CSV."""
-    context = read(request)
-    window = context["window"]
-    return exports.spend_csv(context["by"], context["filters"], window.from_, window.until, context["interval"])
+    """What the page shows, as CSV: each interval and key."""
+    asked = read_spend(request.GET, page_context(request)["page"])
+    return exports.spend_csv(request, asked.by, asked.filters, asked.from_, asked.until, asked.interval)
 
 
 @require_safe
 def focus_csv(request: HttpRequest) -> StreamingHttpResponse:
     """The range as FOCUS."""
-    context = read(request)
-    window = context["window"]
-    return exports.focus_csv(replace(context["filters"]), window.from_, window.until)
+    asked = read_spend(request.GET, page_context(request)["page"])
+    kept = queries.kept_since()
+    return exports.focus_csv(request, asked.filters, asked.from_, asked.until, kept_since=kept)

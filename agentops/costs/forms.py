@@ -1,0 +1,119 @@
+"""What the query string of the spend page asks for; nothing in it can make the page fail."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from agentops.costs.queries import BYS, INTERVALS
+from agentops.costs.sources import DAY, By, Interval, SpendFilters
+from agentops.pages import SHARED_PARAMETERS, PageContext
+from agentops.runs.api import clean
+
+#: What can be filtered by and shown as a chip; the environment has its own place in the frame.
+FILTERS = tuple(f.name for f in fields(SpendFilters) if f.name != "environment")
+#: Query-string names of the orders, and the measure that each sorts by.
+SORTS = {
+    "cost": "cost_nano",
+    "calls": "llm_calls",
+    "tools": "tool_calls",
+    "input": "input_tokens",
+    "output": "output_tokens",
+    "errors": "errors",
+    "unpriced": "unpriced_calls",
+}
+#: By what a key is taken apart next: the first of these that is not fixed already.
+NEXT: dict[str, tuple[By, ...]] = {
+    "team": ("service", "feature", "user"),
+    "environment": ("service", "feature", "user"),
+    "service": ("feature", "agent", "model", "user"),
+    "feature": ("user", "agent", "model", "service"),
+    "user": ("feature", "session", "model", "service"),
+    "agent": ("model", "tool", "feature", "service"),
+    "model": ("service", "agent", "feature", "user"),
+    "tool": ("agent", "service", "feature", "user"),
+    "session": ("agent", "model", "service", "feature"),
+    "release": ("model", "agent", "feature", "service"),
+}
+#: Longest ranges that are drawn by hour and by day; longer ones have more bars than pixels.
+LONGEST_BY_HOUR, LONGEST_BY_DAY = 15 * DAY, 400 * DAY
+#: Shorter ranges are one bar by month.
+SHORTEST_BY_MONTH = 29 * DAY
+EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Dimension, filters, range, interval and order, as asked for."""
+
+    by: By
+    filters: SpendFilters
+    from_: datetime
+    until: datetime
+    interval: Interval
+    intervals: list[Interval]
+    sort: str
+    kept: dict[str, str]
+
+    @property
+    def chips(self) -> list[tuple[str, str, str]]:
+        """What is filtered by: words, value, parameter."""
+        return [(name, value, name) for name in FILTERS if (value := getattr(self.filters, name))]
+
+    @property
+    def measure(self) -> str:
+        """The measure to sort by, with ``-`` the largest first."""
+        return f"{'-' if self.sort.startswith('-') else ''}{SORTS[self.sort.removeprefix('-')]}"
+
+    @property
+    def next_by(self) -> By:
+        """By what the page takes one key of this dimension apart."""
+        return next((by for by in NEXT[self.by] if not getattr(self.filters, by)), NEXT[self.by][0])
+
+    def drill_query(self, key: str) -> str:
+        """The query string of the page of one key, by what it is taken apart next."""
+        filters = {name: value for name, value, _ in self.chips}
+        return urlencode(self.kept | filters | {self.by: key, "by": self.next_by})
+
+    def runs_query(self, key: str | None) -> str:
+        """The query string of the list of runs behind a key; empty when that list cannot ask for it."""
+        filters = replace(self.filters, **{self.by: key}) if key and self.by != "team" else self.filters
+        if filters.team or key is None or self.by == "team":
+            return ""
+        asked = {name: value for name in FILTERS if (value := getattr(filters, name))}
+        environment = {"environment": filters.environment} if filters.environment else {}
+        return urlencode(self.kept | environment | asked)
+
+
+def read_spend(parameters: Mapping[str, Any], page: PageContext) -> Asked:
+    """What a page's parameters ask for; what cannot be read counts as not asked."""
+    wanted = str(parameters.get("by") or "")
+    by: By = next((known for known in BYS if known == wanted), "service")
+    values = {name: clean(str(parameters.get(name) or "")).strip() for name in FILTERS}
+    from_, until = max(page.window.from_, EARLIEST), min(page.window.until, LATEST)
+    if from_ >= until:
+        from_ = until - DAY
+    length = until - from_
+    intervals: list[Interval] = []
+    for known, fits in zip(
+        INTERVALS, (length <= LONGEST_BY_HOUR, length <= LONGEST_BY_DAY, length >= SHORTEST_BY_MONTH), strict=True
+    ):
+        if fits:
+            intervals.append(known)
+    usual: Interval = page.window.interval if page.window.interval in intervals else intervals[-1]
+    interval: Interval = next((known for known in intervals if known == parameters.get("interval")), usual)
+    sort = str(parameters.get("sort") or "")
+    usual_sort = "-tools" if by == "tool" else "-cost"
+    return Asked(
+        by=by,
+        filters=SpendFilters(**values, environment=page.environment),
+        from_=from_,
+        until=until,
+        interval=interval,
+        intervals=intervals,
+        sort=sort if sort.removeprefix("-") in SORTS else usual_sort,
+        kept={name: str(parameters[name]) for name in SHARED_PARAMETERS if parameters.get(name)},
+    )

@@ -1,0 +1,123 @@
+"""Spend adds up: every way of asking gives what the booked spans say, one by one."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+from typing import Any, get_args
+
+import pytest
+from django.db import connection
+
+from agentops.accounts.models import Team
+from agentops.catalog.models import Service
+from agentops.costs import queries
+from agentops.costs.models import MEASURES
+from agentops.costs.queries import Totals
+from agentops.costs.sources import By, SpendFilters, truncate
+from tests.costs.booking import START, book_runs
+
+pytestmark = pytest.mark.django_db
+
+DAYS = timedelta(days=2)
+RANGES = {
+    "everything": (START - DAYS, START + 2 * DAYS),
+    "part of a day": (START + timedelta(hours=3), START + timedelta(hours=9)),
+    "days and edges": (START + timedelta(hours=5, minutes=20), START + timedelta(hours=29, minutes=10)),
+    "whole days": (truncate(START, "day"), truncate(START, "day") + DAYS),
+}
+#: One of each kind of question, and every path of ``sources``.
+FILTERS: list[dict[str, str]] = [
+    {},
+    {"service": "service-1"},
+    {"environment": "x"},
+    {"team": "blue"},
+    {"user": "x"},
+    {"model": "gpt-4o"},
+    {"agent": "writer", "environment": "production"},
+    {"tool": "search", "service": "service-0"},
+    {"user": "x", "feature": "y"},
+    {"session": "z", "release": "x"},
+    {"user": "y", "model": "claude-sonnet-4-5"},
+    {"feature": "x", "agent": "planner", "tool": "fetch"},
+]
+
+SPANS = """
+SELECT s.service, r.environment, r."user", r.feature, r.session, r.release, s.agent, s.kind,
+    s.response_model, s.request_model, s.tool, s.is_error, s.start_ns, s.cost_nano, s.input_tokens, s.output_tokens,
+    s.cache_read_input_tokens, s.cache_creation_input_tokens, s.reasoning_output_tokens
+FROM spans s JOIN runs r USING (trace_id, service) WHERE s.merged_into IS NULL AND s.kind IN (3, 4, 5, 6)
+"""
+NAMES = ("service", "environment", "user", "feature", "session", "release", "agent")
+
+
+def booked_spans() -> list[tuple[dict[str, str], datetime, Totals]]:
+    """Each counted span: its keys, its hour, and what it counts, worked out here and not by SQL."""
+    with connection.cursor() as cursor:
+        cursor.execute(SPANS)
+        rows = cursor.fetchall()
+    spans = []
+    for row in rows:
+        keys = {name: value or "" for name, value in zip(NAMES, row[:7], strict=True)}
+        keys["environment"] = keys["environment"] or "production"
+        keys["team"] = {"service-0": "blue"}.get(keys["service"], "")
+        kind, response_model, request_model, tool, is_error, start_ns, cost, *tokens = row[7:]
+        model = kind in (3, 4)
+        keys["model"] = (response_model or request_model or "") if model else ""
+        keys["tool"] = (tool or "") if kind == 5 else ""
+        told = any(t is not None for t in tokens) or not is_error
+        totals = Totals(
+            *(cost or 0 if model else 0, int(model and cost is None and told), int(model), int(kind == 5), 1),
+            int(is_error),
+            *(t or 0 if model else 0 for t in tokens),
+        )
+        hour = datetime.fromtimestamp(start_ns // 10**9, UTC).replace(minute=0, second=0, microsecond=0)
+        spans.append((keys, hour, totals))
+    return spans
+
+
+def brute_force(
+    spans: list[tuple[dict[str, str], datetime, Totals]],
+    by: str,
+    filters: dict[str, str],
+    from_: datetime,
+    until: datetime,
+) -> dict[tuple[str, datetime], Totals]:
+    sums: dict[tuple[str, datetime], Totals] = defaultdict(Totals)
+    for keys, hour, totals in spans:
+        if queries.floor_hour(from_) <= hour < queries.ceil_hour(until):
+            if all(keys[name] == value for name, value in filters.items()):
+                sums[keys[by], hour] += totals
+    return sums
+
+
+@pytest.fixture
+def booked() -> list[tuple[dict[str, str], datetime, Totals]]:
+    team = Team.objects.create(slug="blue", name="The blue team")
+    Service.objects.create(slug="service-0", team=team)
+    book_runs(range(32))
+    spans = booked_spans()
+    assert len(spans) > 150
+    return spans
+
+
+@pytest.mark.parametrize("filters", FILTERS, ids=str)
+def test_every_dimension_and_range_equals_the_sum_over_spans(booked: Any, filters: dict[str, str]) -> None:
+    asked = SpendFilters(**filters)
+    seen = 0
+    for from_, until in RANGES.values():
+        for by in get_args(By):
+            cells = brute_force(booked, by, filters, from_, until)
+            expected: dict[str | None, Totals] = defaultdict(Totals)
+            for (key, _), totals in cells.items():
+                expected[key or None] += totals
+            report = queries.spend(by, asked, from_, until, interval="day")
+            assert {item.key: item.totals for item in report.items} == dict(expected), (by, from_, report.reads)
+            assert report.total == sum(expected.values(), Totals())
+            series: dict[tuple[str | None, datetime], int] = defaultdict(int)
+            for (key, hour), totals in cells.items():
+                series[key or None, truncate(hour, "day")] += totals.cost_nano
+            found = {(point.key, point.start): point.cost_nano for point in report.series}
+            assert found == {cell: cost for cell, cost in series.items() if cost}
+            seen += len(expected)
+    assert seen
