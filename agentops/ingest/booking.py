@@ -19,7 +19,7 @@ from agentops.catalog import store as catalog
 from agentops.costs import store as costs
 from agentops.costs.models import Dimension
 from agentops.domain.pricing import counts_as_unpriced
-from agentops.domain.runtree import Booking, Node, resolve
+from agentops.domain.runtree import Booking, Node, needs_tree, resolve
 from agentops.domain.spans import ATTRIBUTION, COSTED_KINDS, DEFAULT_ENVIRONMENT, Cost, Kind, Span
 from agentops.runs import store as runs
 from agentops.runs.store import NO_MEASURES, RunDelta, RunKey, RunState, SpanKey, StoredSpan
@@ -30,7 +30,6 @@ _RANK_SHIFT = 52
 
 _MODEL_KINDS = COSTED_KINDS
 _STEP_KINDS = frozenset({Kind.LLM, Kind.EMBEDDING, Kind.TOOL, Kind.RETRIEVAL})
-_TREE_KINDS = _STEP_KINDS
 _CONCLUDING_KINDS = frozenset({Kind.AGENT, Kind.LLM})
 
 #: Attribution: (user, session, feature, release, environment), in the order of ``ATTRIBUTION``.
@@ -220,9 +219,9 @@ def _runs_with_trees(
     """Runs whose bookings depend on their whole tree; asked after the runs are locked."""
     trees = set()
     for key, state in states.items():
-        if state.needs_tree or len(state.llm_scopes) > 1:
-            trees.add(key)
-        elif any(e.span.kind in _MODEL_KINDS and e.span.span_id.hex() in state.open_parents for e in by_run[key]):
+        parents = state.open_parents
+        is_caller = any(e.span.span_id.hex() in parents for e in by_run[key] if e.span.kind in _MODEL_KINDS)
+        if is_caller or state.needs_tree or len(state.llm_scopes) > 1:
             trees.add(key)
     unseen = {
         (key[0], e.span.parent_span_id, key[1])
@@ -234,11 +233,20 @@ def _runs_with_trees(
     unseen -= claimed.keys()
     if unseen:
         trees |= runs.runs_with_llm_parents(cursor, sorted(unseen))
+    answers = [
+        (key[0], key[1], e.span.response_id)
+        for key, state in states.items()
+        if state.existed and key not in trees
+        for e in by_run[key]
+        if e.span.response_id and e.span.kind in _MODEL_KINDS
+    ]
+    if answers:
+        trees |= runs.runs_with_responses(cursor, answers)
     return trees
 
 
 def _delta(key: RunKey, entries: list[Entry]) -> RunDelta:
-    delta = RunDelta(key=key)
+    delta = RunDelta(key=key, needs_tree=needs_tree(entry.span for entry in entries))
     for entry in entries:
         span = entry.span
         is_root = not span.parent_span_id
@@ -254,8 +262,6 @@ def _delta(key: RunKey, entries: list[Entry]) -> RunDelta:
             delta.last_ended = max(delta.last_ended, (span.end_ns, span.is_error))
         if span.agent_name:
             delta.agents.add(span.agent_name)
-        elif span.kind in _TREE_KINDS:
-            delta.needs_tree = True
         if span.kind in _MODEL_KINDS:
             delta.llm_scopes.add(span.scope)
         _attribute(delta, span, is_root=is_root)

@@ -155,6 +155,19 @@ def runs_with_llm_parents(cursor: Cursor[Any], parents: Iterable[SpanKey]) -> se
     return {(row[0], row[1]) for row in cursor.fetchall()}
 
 
+RESPONSES = """
+SELECT DISTINCT s.trace_id, s.service
+FROM unnest(%b::bytea[], %b::text[], %b::text[]) AS u (trace_id, service, response_id)
+JOIN spans s USING (trace_id, service, response_id)
+"""
+
+
+def runs_with_responses(cursor: Cursor[Any], answers: Sequence[tuple[bytes, str, str]]) -> set[RunKey]:
+    """Runs that have one of these answers booked already: (trace id, service, response id)."""
+    cursor.execute(RESPONSES, transpose((Byteas, Texts, Texts), answers))
+    return {(row[0], row[1]) for row in cursor.fetchall()}
+
+
 def _take_better(dimension: str) -> str:
     better = (
         f"EXCLUDED.{dimension}_order IS NOT NULL AND (r.{dimension}_order IS NULL OR "
