@@ -66,14 +66,14 @@ class Spend(models.Model):
         return f"{self.start:%Y-%m-%d %H:%M} {self.service} {self.key}"
 
 
-class SpendHourly(Spend):  # noqa: DJ008  (inherited)
+class SpendHourly(Spend):
     """Spend by hour."""
 
     class Meta(Spend.Meta):
         db_table = "spend_hourly"
 
 
-class SpendDaily(Spend):  # noqa: DJ008  (inherited)
+class SpendDaily(Spend):
     """Spend by day (UTC)."""
 
     class Meta(Spend.Meta):
