@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
-from django.contrib.auth.hashers import check_password
+from django.contrib.auth.hashers import Argon2PasswordHasher
 
 from tests.embedded.running import kill_all, processes_of
 
@@ -116,7 +116,7 @@ def test_two_instances_run_side_by_side_each_with_the_password_given(homes: Home
     for running, password in ((first, "first secret"), (second, "second secret")):
         assert "secret" not in running.said
         ((stored,),) = running.query("SELECT password FROM accounts_user WHERE username = 'admin'")
-        assert check_password(password, str(stored))
+        assert Argon2PasswordHasher().verify(password, str(stored))
 
 
 def test_a_port_in_use_is_named(homes: Homes) -> None:
