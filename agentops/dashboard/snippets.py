@@ -12,15 +12,18 @@ export OTEL_EXPORTER_OTLP_ENDPOINT={origin}
 export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf
 export OTEL_EXPORTER_OTLP_HEADERS="Authorization=Bearer%20{key}"
 export OTEL_SERVICE_NAME={service}
-export OTEL_RESOURCE_ATTRIBUTES="service.version=1.0,deployment.environment.name=production"
-export OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=true   # leave out to keep prompts to yourself
+export OTEL_RESOURCE_ATTRIBUTES="service.version=1.0,deployment.environment.name=staging"
+# leave this one out to keep prompts and answers to yourself
+export OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=true
 """
 
 _CURL = """\
 TRACE=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \\n')
 SPAN=$(od -An -N8 -tx1 /dev/urandom | tr -d ' \\n')
 NOW=$(date +%s)
-curl -sS {origin}/v1/traces -H "Authorization: Bearer {key}" -H "Content-Type: application/json" -d @- <<END
+curl -sS {origin}/v1/traces \\
+  -H "Authorization: Bearer {key}" \\
+  -H "Content-Type: application/json" -d @- <<END
 {{"resourceSpans": [{{
   "resource": {{"attributes": [{{"key": "service.name", "value": {{"stringValue": "{service}"}}}}]}},
   "scopeSpans": [{{"spans": [{{

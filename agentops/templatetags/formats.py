@@ -23,6 +23,7 @@ NANO = Decimal(1_000_000_000)
 SERVICE_SERIES = (0, 1, 2, 3, 4, 6, 7, 8, 9, 10)
 OTHER_SERIES = 5
 _UNITS = ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k"))
+NOW = "now"
 _AGES = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 THOUSAND = 1_000
 CENTS_UNTIL = 10_000
@@ -112,14 +113,21 @@ def percent(fraction: float | Decimal | None) -> str:
 
 
 @register.filter
-def ago(moment: datetime | None) -> str | SafeString:
-    """How long ago a moment was, as a ``<time>`` with the exact one on hover; a dash for None."""
+def ago(moment: datetime | None, suffix: str = "") -> str | SafeString:
+    """How long ago a moment was, as a ``<time>`` with the exact one on hover; a dash for None.
+
+    In a sentence, ``{{ moment|ago:"ago" }}`` reads ``2 min ago``, or ``just now``.
+    """
     if not moment:
         return DASH
     seconds = (timezone.now() - moment).total_seconds()
     words = _one_unit(abs(seconds))
-    if seconds < -1:
+    if words == NOW:
+        words = f"just {NOW}" if suffix else NOW
+    elif seconds < 0:
         words = f"in {words}"
+    elif suffix:
+        words = f"{words} {suffix}"
     return _time(moment, words)
 
 
@@ -247,7 +255,7 @@ def _one_unit(seconds: float) -> str:
     for size, unit in _AGES:
         if seconds >= size:
             return f"{int(seconds // size)}{NBSP}{unit}"
-    return "now"
+    return NOW
 
 
 def _two_units(seconds: int) -> str:

@@ -54,7 +54,7 @@
         showlegend: false,
         hovermode: "x unified",
         hoverlabel: { bgcolor: token("card"), bordercolor: token("line-strong"), font: { color: token("text"), size: 12 } },
-        xaxis: { ...axis, showgrid: false, hoverformat: "%d %b %H:%M UTC" },
+        xaxis: { ...axis, showgrid: false, spikecolor: token("muted"), spikethickness: -1, spikedash: "solid", hoverformat: "%d %b %H:%M UTC" },
         yaxis: { ...axis, rangemode: "tozero", zeroline: false, nticks: 6 },
         bargap: 0.18,
         dragmode: "zoom",

@@ -1,0 +1,122 @@
+"""Page parameters: whatever stands in the address, a page knows its window; cursors are checked."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.test import RequestFactory
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentops.pages import (
+    RANGES,
+    InvalidCursorError,
+    Window,
+    decode_cursor,
+    encode_cursor,
+    page_context,
+    read_page,
+)
+
+NOW = datetime(2026, 3, 29, 12, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_a_named_range_ends_now_and_is_as_long_as_it_says(name: str) -> None:
+    window = Window.parse({"range": name}, now=NOW)
+    assert (window.name, window.until, window.length) == (name, NOW, RANGES[name][0])
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {},
+        {"range": "1y"},
+        {"range": "custom"},
+        {"range": "custom", "from": "yesterday"},
+        {"from": "2026-03-02", "until": "2026-03-01"},
+        {"from": "2026-03-02", "until": "2026-03-02"},
+        {"until": "0001-01-01"},
+        {"from": "2026-13-45T99:99"},
+    ],
+)
+def test_what_cannot_be_read_is_the_last_day(parameters: dict[str, str]) -> None:
+    assert Window.parse(parameters, now=NOW) == Window.relative("24h", now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "from_", "until"),
+    [
+        ({"from": "2026-03-01", "until": "2026-03-02T06:00"}, (1, 0), (2, 6)),
+        ({"range": "custom", "from": "2026-03-01T02:00+02:00", "until": "2026-03-02T00:00Z"}, (1, 0), (2, 0)),
+        ({"until": "2026-03-05T00:00"}, (4, 0), (5, 0)),
+    ],
+)
+def test_a_custom_range_is_read_in_utc(
+    parameters: dict[str, str], from_: tuple[int, int], until: tuple[int, int]
+) -> None:
+    window = Window.parse(parameters, now=NOW)
+    assert (window.from_, window.until) == (
+        datetime(2026, 3, *from_, tzinfo=UTC),
+        datetime(2026, 3, *until, tzinfo=UTC),
+    )
+    assert window.name == "custom"
+
+
+def test_a_range_without_an_end_ends_now() -> None:
+    assert Window.parse({"from": "2026-03-29T00:00"}, now=NOW).until == NOW
+
+
+def test_a_named_range_wins_over_dates_left_in_the_address() -> None:
+    assert Window.parse({"range": "7d", "from": "2020-01-01"}, now=NOW).name == "7d"
+
+
+@pytest.mark.parametrize(("name", "interval"), [("1h", "hour"), ("7d", "hour"), ("30d", "day"), ("90d", "day")])
+def test_a_long_range_is_shown_by_day(name: str, interval: str) -> None:
+    assert Window.relative(name, now=NOW).interval == interval
+
+
+@given(st.dictionaries(st.sampled_from(["range", "from", "until", "environment", "x"]), st.text()))
+def test_no_address_breaks_a_page(parameters: dict[str, str]) -> None:
+    page = read_page(parameters, now=NOW)
+    assert page.window.length > timedelta(0)
+    assert "\0" not in page.environment
+    assert sum(chosen for _, _, chosen in page.ranges) == (page.window.name != "custom")
+
+
+def test_links_keep_range_and_environment_and_nothing_else() -> None:
+    page = read_page({"range": "7d", "environment": "a&b", "cursor": "x", "q": "y"}, now=NOW)
+    assert page.kept == "range=7d&environment=a%26b"
+
+
+def test_the_context_of_a_page_ends_now() -> None:
+    context = page_context(RequestFactory().get("/?environment=staging"))
+    assert context["environment"] == "staging"
+    assert context["window"].until == context["now"] == context["page"].now
+
+
+@given(st.lists(st.one_of(st.none(), st.integers(), st.text(max_size=50)), max_size=4))
+def test_a_cursor_comes_back_as_it_went(values: list[str | int | None]) -> None:
+    text = encode_cursor(*values)
+    assert decode_cursor(text, length=len(values)) == values
+    assert text.replace("-", "").replace("_", "").isalnum()
+
+
+@given(st.text(max_size=100))
+def test_what_is_no_cursor_is_refused_by_name(text: str) -> None:
+    try:
+        decode_cursor(text, length=2)
+    except InvalidCursorError:
+        return
+    pytest.fail("random text is hardly ever a cursor")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [encode_cursor(1), encode_cursor(1, 2, 3), "W1tdXQ", "eyJhIjoxfQ", "W3RydWUsMV0", "A" * 5000, "W" * 2047],
+    ids=["short", "long", "nested", "object", "boolean", "huge", "deep"],
+)
+def test_a_cursor_of_another_shape_is_refused(text: str) -> None:
+    with pytest.raises(InvalidCursorError):
+        decode_cursor(text, length=2)
