@@ -120,7 +120,12 @@ def _operation(schema: Mapping[str, Any], method: str, path: str, operation: Map
 def _fields(schema: Mapping[str, Any], holder: Mapping[str, Any]) -> list[Field]:
     content = holder.get("content", {}).get("application/json", {}).get("schema", {})
     properties = _resolve(schema, content).get("properties", {})
-    return [Field(name, _type(schema, part), part.get("description", "")) for name, part in properties.items()]
+    found = []
+    for name, part in properties.items():
+        found.append(Field(name, _type(schema, part), part.get("description", "")))
+        members = _resolve(schema, part.get("items", {})).get("properties", {})
+        found += [Field(f"{name}[].{m}", _type(schema, p), p.get("description", "")) for m, p in members.items()]
+    return found
 
 
 def _resolve(schema: Mapping[str, Any], part: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -122,7 +122,7 @@ class RunRow:
     @property
     def step_words(self) -> str:
         """What the steps were."""
-        return f"{self.llm_calls:,} model calls, {self.tool_calls:,} tools"
+        return f"{self.llm_calls:,} model · {self.tool_calls:,} tool"
 
     @property
     def span_words(self) -> str:
