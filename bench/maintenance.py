@@ -1,0 +1,39 @@
+"""What the benchmark needs of the product itself: partitions of past days, and the whole reconciliation.
+
+python -m bench.maintenance partitions|reconcile    with the environment of an instance; prints a JSON object
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from datetime import UTC, datetime, timedelta
+
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "agentops.settings")
+django.setup()
+
+from agentops.costs.books import reconcile  # noqa: E402  (Django must be set up first)
+from agentops.runs import partitions  # noqa: E402
+
+_DAYS = 40
+
+
+def main() -> None:
+    """Do the one or the other."""
+    now = datetime.now(UTC)
+    if sys.argv[1] == "partitions":
+        have = partitions.existing()
+        missing = [day for back in range(_DAYS) if (day := now.date() - timedelta(days=back)) not in have]
+        for day in missing:
+            partitions._make(day)
+        print(json.dumps({"made": len(missing)}))
+        return
+    found = reconcile(now=now, whole=True)
+    print(json.dumps({"spans": found.spans, "findings": found.findings, "ms": found.duration_ms}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""The latency of every page's and API call's answer, and of its queries alone, in one process on the books as they are.
+
+python -m bench.pages    with the environment of an instance; prints a JSON list
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "agentops.settings")
+django.setup()
+
+from django.db import connection  # noqa: E402  (Django must be set up first)
+from django.test import Client  # noqa: E402
+
+from agentops.accounts.models import User  # noqa: E402
+
+_SECONDS_EACH, _LEAST, _MOST, _WARM = 2.0, 5, 30, 2
+_SAMPLE = """
+SELECT encode(trace_id, 'hex'), service, "user", session, feature FROM runs
+WHERE "user" IS NOT NULL ORDER BY started_at DESC OFFSET 20 LIMIT 1
+"""
+_LONGEST = "SELECT encode(trace_id, 'hex') FROM runs ORDER BY spans DESC LIMIT 1"
+
+
+def cases() -> dict[str, str]:
+    """What is asked, by name."""
+    with connection.cursor() as cursor:
+        cursor.execute(_SAMPLE)
+        trace, service, user, session, feature = cursor.fetchone()
+        cursor.execute(_LONGEST)
+        (longest,) = cursor.fetchone()
+    found = {
+        "overview, 24 h": "/?range=24h",
+        "overview, 30 d": "/?range=30d",
+        "overview chart, 30 d": "/spend.json?range=30d",
+        "runs, 24 h": "/runs/?range=24h",
+        "runs, 30 d": "/runs/?range=30d",
+        "runs of a service": f"/runs/?range=30d&service={service}",
+        "runs of a user": f"/runs/?range=30d&user={user}",
+        "runs of a session": f"/runs/?range=30d&session={session}",
+        "runs of a feature": f"/runs/?range=30d&feature={feature}",
+        "runs with errors": "/runs/?range=30d&status=error",
+        "runs by cost": "/runs/?range=30d&sort=-cost",
+        "one run": f"/runs/{trace}/",
+        "the longest run": f"/runs/{longest}/",
+        "operations": "/operations/",
+        "set-up": "/setup/",
+        "API runs": "/api/v1/runs?limit=100",
+        "API one run": f"/api/v1/runs/{trace}",
+    }
+    for by in ("service", "team", "user", "feature", "model", "agent", "tool", "session", "release", "environment"):
+        found[f"spend by {by}, 30 d"] = f"/spend/?range=30d&by={by}"
+    for by in ("user", "model"):
+        found[f"API spend by {by}, days"] = f"/api/v1/spend?by={by}&interval=day"
+    found["spend by user of a service"] = f"/spend/?range=7d&by=user&service={service}"
+    return found
+
+
+def measure(client: Client, url: str) -> dict[str, Any]:
+    """Status, and the times of the whole answer and of its queries, in ms."""
+    whole, queries = list[float](), list[float]()
+    until = time.monotonic() + _SECONDS_EACH
+    number, status = 0, 0
+    while number < _WARM + _LEAST or (number < _MOST and time.monotonic() < until):
+        with counting() as spent:
+            begun = time.perf_counter()
+            status = client.get(url).status_code
+            took = time.perf_counter() - begun
+        if number >= _WARM:
+            whole.append(took)
+            queries.append(spent[0])
+        number += 1
+    return {
+        "status": status,
+        "statements": int(spent[1]),
+        "query_p50_ms": _percentile(queries, 0.5),
+        "query_p95_ms": _percentile(queries, 0.95),
+        "p50_ms": _percentile(whole, 0.5),
+        "p95_ms": _percentile(whole, 0.95),
+    }
+
+
+@contextmanager
+def counting() -> Iterator[list[float]]:
+    """Seconds spent in queries, and how many there were."""
+    spent = [0.0, 0.0]
+
+    def wrapper(execute: Any, sql: Any, params: Any, many: Any, context: Any) -> Any:
+        begun = time.perf_counter()
+        try:
+            return execute(sql, params, many, context)
+        finally:
+            spent[0] += time.perf_counter() - begun
+            spent[1] += 1
+
+    with connection.execute_wrapper(wrapper):
+        yield spent
+
+
+def _percentile(values: list[float], share: float) -> float:
+    ordered = sorted(values)
+    return round(1_000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))], 2)
+
+
+def main() -> None:
+    """Measure every case as the first admin."""
+    client = Client()
+    client.force_login(User.objects.get(username="admin"))
+    json.dump([{"case": name, "url": url, **measure(client, url)} for name, url in cases().items()], sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
