@@ -131,8 +131,7 @@ def _database(url: str) -> dict[str, Any]:
             "pool": {"min_size": 1, "max_size": 8, "timeout": 5, "max_lifetime": 1800},
             "application_name": os.environ.get("AGENTOPS_ROLE", "agentops"),
             "connect_timeout": 5,
-            "options": "-c statement_timeout=10s -c lock_timeout=3s"
-            " -c idle_in_transaction_session_timeout=15s",
+            "options": "-c statement_timeout=10s -c lock_timeout=3s -c idle_in_transaction_session_timeout=15s",
         },
         "TEST": {"NAME": os.environ.get("AGENTOPS_TEST_DATABASE") or None},
     }
@@ -236,6 +235,7 @@ STORAGES = {
 HTTPS = _flag("AGENTOPS_HTTPS")
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SECURE_SSL_REDIRECT = False  # the reverse proxy redirects
+SILENCED_SYSTEM_CHECKS = ["security.W008"]  # so it wants no warning
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
 SECURE_HSTS_PRELOAD = HTTPS
@@ -290,5 +290,10 @@ LOGGING = {
     "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
     "root": {"handlers": ["console"], "level": os.environ.get("AGENTOPS_LOG_LEVEL", "INFO")},
-    "loggers": {"httpx": {"level": "WARNING"}, "uvicorn.access": {"level": "WARNING"}},
+    "loggers": {
+        # Without a broker it writes a traceback each second; agentops.live says it once, in a sentence.
+        "channels_redis": {"level": "CRITICAL"},
+        "httpx": {"level": "WARNING"},
+        "uvicorn.access": {"level": "WARNING"},
+    },
 }
