@@ -115,7 +115,7 @@ def get_spend(
         "items": [{"key": item.key, **totals_shape(item.totals)} for item in report.items],
         "other": totals_shape(report.other) if report.other else None,
         "series": [
-            {"start": point.start, "key": OTHER if point.is_other else point.key, "cost_usd": usd(point.cost_nano)}
+            {"start": point.start, "key": OTHER if point.is_other else point.key, "cost_usd": usd(point.value)}
             for point in report.series
         ],
         "coverage": queries.coverage(chosen, from_, until, report.total.cost_nano),

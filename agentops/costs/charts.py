@@ -13,6 +13,7 @@ from agentops.templatetags.formats import OTHER_SERIES, SERVICE_SERIES, series_i
 NANO = 10**9
 #: Keys that get a layer of their own; more could not be told apart.
 NAMED = 7
+HATCH = {"shape": "/", "size": 6, "solidity": 0.45}
 
 
 def stacked(
@@ -23,20 +24,23 @@ def stacked(
     *,
     by: By,
     shape: Literal["area", "bars"] = "bars",
+    unit: Literal["usd", "calls"] = "usd",
 ) -> dict[str, Any]:
-    """Cost over time, in dollars, a layer for each key, the largest at the bottom.
+    """A sum over time, a layer for each key, the largest at the bottom.
 
-    A service keeps the colour it has everywhere; other keys are coloured by their place.
+    A service keeps the colour it has everywhere, hatched when a larger one here has the same; other keys
+    are coloured by their place.
     """
     starts = list(bucket_starts(from_, until, interval))
     cells: dict[tuple[str | None, bool], dict[datetime, int]] = {}
     for point in points:
-        cells.setdefault((point.key, point.is_other), {})[point.start] = point.cost_nano
+        cells.setdefault((point.key, point.is_other), {})[point.start] = point.value
     layers = sorted(cells, key=lambda layer: (layer[1], -sum(cells[layer].values())))
     places = iter(range(len(layers)))
-    traces = []
+    traces: list[dict[str, Any]] = []
+    used: set[int] = set()
     for key, is_other in layers:
-        costs = cells[key, is_other]
+        values = cells[key, is_other]
         if is_other or key is None:
             series = OTHER_SERIES
         else:
@@ -45,20 +49,27 @@ def stacked(
             "name": "other" if is_other else key or f"no {by}",
             "series": series,
             "x": [start.isoformat() for start in starts],
-            "y": [costs.get(start, 0) / NANO for start in starts],
-            "hovertemplate": "$%{y:,.4~f}",
+            "y": [values.get(start, 0) / (NANO if unit == "usd" else 1) for start in starts],
+            "hovertemplate": "$%{y:,.4~f}" if unit == "usd" else "%{y:,}",
         }
         trace |= {"type": "bar"} if shape == "bars" else {"type": "scatter", "mode": "lines", "stackgroup": "all"}
+        if series in used:
+            trace |= (
+                {"hatched": True, "fillpattern": HATCH}
+                if shape == "area"
+                else {"hatched": True, "marker": {"pattern": HATCH}}
+            )
+        used.add(series)
         traces.append(trace)
     return {
         "traces": traces,
         "layout": {
             "barmode": "stack",
-            "yaxis": {"tickprefix": "$", "tickformat": ",~r", "rangemode": "tozero"},
+            "yaxis": {"tickprefix": "$" if unit == "usd" else "", "tickformat": ",~r", "rangemode": "tozero"},
             "xaxis": {"hoverformat": {"hour": "%a %d %b %H:%M UTC", "day": "%a %d %b", "month": "%B %Y"}[interval]}
             | ({"dtick": "M1", "tickformat": "%b %Y"} if interval == "month" else {}),
         },
-        "empty": "Nothing was spent in this time range.",
+        "empty": "Nothing was spent in this time range." if unit == "usd" else "No tool was called in this time range.",
     }
 
 

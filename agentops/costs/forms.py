@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
@@ -40,9 +40,18 @@ NEXT: dict[str, tuple[By, ...]] = {
 }
 #: Longest ranges that are drawn by hour and by day; longer ones have more bars than pixels.
 LONGEST_BY_HOUR, LONGEST_BY_DAY = 15 * DAY, 400 * DAY
+#: Longer ranges are drawn by day unless asked otherwise.
+USUALLY_BY_HOUR = 3 * DAY
 #: Shorter ranges are one bar by month.
 SHORTEST_BY_MONTH = 29 * DAY
 EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+
+
+def usual_interval(length: timedelta) -> Interval:
+    """By what a range of that length is drawn."""
+    if length <= USUALLY_BY_HOUR:
+        return "hour"
+    return "day" if length <= LONGEST_BY_DAY else "month"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +112,7 @@ def read_spend(parameters: Mapping[str, Any], page: PageContext) -> Asked:
     ):
         if fits:
             intervals.append(known)
-    usual: Interval = page.window.interval if page.window.interval in intervals else intervals[-1]
+    usual = usual_interval(length)
     interval: Interval = next((known for known in intervals if known == parameters.get("interval")), usual)
     sort = str(parameters.get("sort") or "")
     usual_sort = "-tools" if by == "tool" else "-cost"

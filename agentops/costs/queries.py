@@ -51,6 +51,11 @@ class Totals:
         return None if self.unpriced_calls and not self.cost_nano else self.cost_nano
 
     @property
+    def shown_cost_nano(self) -> int | None:
+        """The cost, or ``None`` where nothing has one: calls that failed before they used anything."""
+        return self.cost_nano if self.cost_nano or (self.tokens and not self.unpriced_calls) else None
+
+    @property
     def tokens(self) -> int:
         """Tokens in and out."""
         return self.input_tokens + self.output_tokens
@@ -71,11 +76,11 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The cost of one key in the interval that starts then; ``is_other`` sums all keys not listed."""
+    """What one key adds up to in the interval that starts then; ``is_other`` sums all keys not listed."""
 
     start: datetime
     key: str | None
-    cost_nano: int
+    value: int
     is_other: bool = False
 
 
@@ -116,8 +121,8 @@ SELECT least(place, %(limit)s + 1), min(key) FILTER (WHERE place <= %(limit)s), 
 FROM ranked GROUP BY 1 ORDER BY 1
 """
 SERIES = """
-SELECT date_trunc('{interval}', start, 'UTC'), array_position(%(named)s::text[], key), sum(cost_nano)
-FROM ({cells}) AS c GROUP BY 1, 2 HAVING sum(cost_nano) <> 0 ORDER BY 1, 2
+SELECT date_trunc('{interval}', start, 'UTC'), array_position(%(named)s::text[], key), sum({measure})
+FROM ({cells}) AS c GROUP BY 1, 2 HAVING sum({measure}) <> 0 ORDER BY 1, 2
 """
 COSTS = "SELECT key, sum(cost_nano) FROM ({cells}) AS c WHERE key = ANY(%(keys)s) GROUP BY key"
 TOTAL = "SELECT coalesce(sum(cost_nano), 0) FROM ({cells}) AS c"
@@ -138,18 +143,18 @@ def spend(
     interval: Interval | None = None,
     limit: int = 100,
     sort: str = "-cost_nano",
+    measure: str = "cost_nano",
 ) -> SpendReport:
     """Spend of ``[from_, until)`` by a dimension; with an interval also as a series.
 
     ``sort`` is one of ``MEASURES``, with ``-`` the largest first. The series names the same keys as the items
-    and sums the rest. Two statements, or three with a series.
+    and sums the rest, in ``measure``. Two statements, or three with a series.
     """
     limit = max(1, min(limit, MAX_LIMIT))
     source = cells(by, filters, floor_hour(from_), ceil_hour(until), owners=ownership(), interval=interval)
-    measure = sort.removeprefix("-")
-    if measure not in MEASURES:
-        raise ValueError(sort)
-    order = f"{measure} {'DESC' if sort.startswith('-') else 'ASC'}"
+    if sort.removeprefix("-") not in MEASURES or measure not in MEASURES:
+        raise ValueError(sort, measure)
+    order = f"{sort.removeprefix('-')} {'DESC' if sort.startswith('-') else 'ASC'}"
     rows = _ask(RANKED.format(order=order, cells="{cells}"), source, {"limit": limit})
     items = [Item(key or None, _totals(sums)) for place, key, _, *sums in rows if place <= limit]
     rest = next(((count, _totals(sums)) for place, _, count, *sums in rows if place > limit), None)
@@ -160,15 +165,19 @@ def spend(
         others=rest[0] if rest else 0,
         reads=source.reads,
     )
-    return replace(report, series=_series(source, interval, items)) if interval else report
+    return replace(report, series=_series(source, interval, items, measure)) if interval else report
 
 
-def _series(source: Source, interval: Interval, items: Sequence[Item]) -> list[Point]:
+def _series(source: Source, interval: Interval, items: Sequence[Item], measure: str) -> list[Point]:
     keys = [item.key for item in items]
-    rows = _ask(SERIES.format(interval=interval, cells="{cells}"), source, {"named": [key or "" for key in keys]})
+    rows = _ask(
+        SERIES.format(interval=interval, measure=measure, cells="{cells}"),
+        source,
+        {"named": [key or "" for key in keys]},
+    )
     return [
-        Point(start, keys[place - 1] if place else None, int(cost), is_other=place is None)
-        for start, place, cost in rows
+        Point(start, keys[place - 1] if place else None, int(value), is_other=place is None)
+        for start, place, value in rows
     ]
 
 

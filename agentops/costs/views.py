@@ -15,7 +15,7 @@ from agentops.accounts.models import Team
 from agentops.catalog.queries import ownership
 from agentops.costs import charts, exports, queries
 from agentops.costs.forms import Asked, read_spend
-from agentops.costs.queries import BYS, SpendReport, Totals
+from agentops.costs.queries import BYS, Item, SpendReport, Totals
 from agentops.pages import page_context
 
 #: Rows of the table; the rest is summed in its last.
@@ -83,7 +83,7 @@ def _figures(asked: Asked, report: SpendReport, before: int) -> dict[str, Any]:
 
 
 def _table(asked: Asked, report: SpendReport, before: dict[str | None, int]) -> dict[str, Any]:
-    items = [item for item in report.items if asked.by != "tool" or item.key is not None]
+    items = [item for item in report.items if _belongs(asked, item)]
     most = max((_weight(asked, item.totals) for item in items), default=0)
     names = {o.team: o.team_name for o in ownership().values()} if asked.by == "team" else {}
     lines = []
@@ -103,6 +103,13 @@ def _table(asked: Asked, report: SpendReport, before: dict[str | None, int]) -> 
     return {"lines": lines} | (_months(asked, report) if asked.interval == "month" else {})
 
 
+def _belongs(asked: Asked, item: Item) -> bool:
+    """Whether a key is of the dimension at all: a tool call has no model, and a model call no tool."""
+    if asked.by == "model":
+        return item.totals.llm_calls > 0
+    return asked.by != "tool" or item.key is not None
+
+
 def _weight(asked: Asked, totals: Totals) -> int:
     return totals.tool_calls if asked.by == "tool" else totals.cost_nano
 
@@ -112,7 +119,7 @@ def _months(asked: Asked, report: SpendReport) -> dict[str, Any]:
     months = list(charts.bucket_starts(asked.from_, asked.until, "month"))
     cells: dict[tuple[str | None, bool], dict[datetime, int]] = {}
     for point in report.series:
-        cells.setdefault((point.key, point.is_other), {})[point.start] = point.cost_nano
+        cells.setdefault((point.key, point.is_other), {})[point.start] = point.value
     order: list[tuple[str | None, bool]] = [*((item.key, False) for item in report.items), (None, True)]
     lines = [(*key, [cells[key].get(month) for month in months]) for key in order if key in cells]
     totals = [sum(costs[place] or 0 for *_, costs in lines) for place in range(len(months))]
@@ -139,10 +146,27 @@ def _growth(now: int, before: int) -> float | None:
 def spend_chart(request: HttpRequest) -> JsonResponse:
     """The chart of the page."""
     asked = read_spend(request.GET, page_context(request)["page"])
+    tools = asked.by == "tool"
     report = queries.spend(
-        asked.by, asked.filters, asked.from_, asked.until, interval=asked.interval, limit=charts.NAMED
+        asked.by,
+        asked.filters,
+        asked.from_,
+        asked.until,
+        interval=asked.interval,
+        limit=charts.NAMED,
+        sort="-tool_calls" if tools else "-cost_nano",
+        measure="tool_calls" if tools else "cost_nano",
     )
-    return JsonResponse(charts.stacked(report.series, asked.from_, asked.until, asked.interval, by=asked.by))
+    return JsonResponse(
+        charts.stacked(
+            report.series,
+            asked.from_,
+            asked.until,
+            asked.interval,
+            by=asked.by,
+            unit="calls" if tools else "usd",
+        )
+    )
 
 
 @require_safe

@@ -74,7 +74,7 @@ def money(environment: str, *, now: datetime) -> Money:
 def _by_bucket(points: Sequence[Point], from_: datetime, until: datetime, interval: Interval) -> list[int]:
     sums = dict.fromkeys(bucket_starts(from_, until, interval), 0)
     for point in points:
-        sums[point.start] += point.cost_nano
+        sums[point.start] += point.value
     return list(sums.values())
 
 
@@ -121,6 +121,10 @@ FROM (
     ) AS newest
 ) AS sample GROUP BY GROUPING SETS ((service), ())
 """
+PULSE = """
+SELECT date_trunc('hour', started_at, 'UTC'), count(*), count(*) FILTER (WHERE root_error OR last_error)
+FROM runs WHERE started_at >= %(from)s {environment} GROUP BY 1
+"""
 RUNNING = """
 SELECT service, count(*) FROM runs
 WHERE NOT has_root AND last_received_at > now() - %(idle)s {environment} GROUP BY service
@@ -152,6 +156,25 @@ def flights(environment: str, from_: datetime, until: datetime) -> tuple[Flight,
     return Flight(sum(running.values()), runs, failed, lasted.get(None)), by_service
 
 
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """Runs that started, and of these the failed ones, in each of the last 24 hours, the running one last."""
+
+    started: list[int]
+    failed: list[int]
+
+
+def pulse(environment: str, *, now: datetime) -> Pulse:
+    """The rhythm of the last day."""
+    begin = truncate(now - 23 * HOUR, "hour")
+    condition = f"AND {_IN_ENVIRONMENT}" if environment else ""
+    with connection.cursor() as cursor:
+        cursor.execute(PULSE.format(environment=condition), {"from": begin, "environment": environment})
+        hours = {hour: (started, failed) for hour, started, failed in cursor.fetchall()}
+    rhythm = [hours.get(start, (0, 0)) for start in bucket_starts(begin, now, "hour")]
+    return Pulse([started for started, _ in rhythm], [failed for _, failed in rhythm])
+
+
 def service_lines(
     environment: str, from_: datetime, until: datetime, flying: dict[str, Flight], *, now: datetime
 ) -> list[ServiceLine]:
@@ -163,7 +186,8 @@ def service_lines(
     day = costs.spend("service", filters, now - 23 * HOUR, now, interval="hour", limit=MAX_SERVICES)
     points: dict[str, list[Point]] = {}
     for point in day.series:
-        points.setdefault(point.key or "", []).append(point)
+        if not point.is_other:
+            points.setdefault(point.key or "", []).append(point)
     owners = ownership()
     return [
         ServiceLine(

@@ -11,6 +11,7 @@ from django.views.decorators.http import require_safe
 
 from agentops.costs import charts
 from agentops.costs import queries as costs
+from agentops.costs.forms import usual_interval
 from agentops.costs.sources import By, SpendFilters
 from agentops.dashboard import figures
 from agentops.pages import page_context
@@ -32,12 +33,14 @@ def overview(request: HttpRequest) -> HttpResponse:
         context["flight"], flying = figures.flights(environment, window.from_, window.until)
     if part in ("", "tiles"):
         context["money"] = figures.money(environment, now=now)
+        context["pulse"] = figures.pulse(environment, now=now)
     if part in ("", "services"):
         context["lines"] = figures.service_lines(environment, window.from_, window.until, flying, now=now)
     if part in ("", "top"):
         context |= _top(request, context)
     if not part:
         parameters = request.GET.urlencode()
+        context["interval"] = usual_interval(window.length)
         context["chart_url"] = reverse("dashboard:spend_chart") + (f"?{parameters}" if parameters else "")
     return render(request, f"dashboard/overview.html#{part}" if part in REGIONS else "dashboard/overview.html", context)
 
@@ -70,7 +73,6 @@ def spend_chart(request: HttpRequest) -> JsonResponse:
     context = page_context(request)
     window = context["window"]
     filters = SpendFilters(environment=context["environment"])
-    report = costs.spend("service", filters, window.from_, window.until, interval=window.interval, limit=charts.NAMED)
-    return JsonResponse(
-        charts.stacked(report.series, window.from_, window.until, window.interval, by="service", shape="area")
-    )
+    interval = usual_interval(window.length)
+    report = costs.spend("service", filters, window.from_, window.until, interval=interval, limit=charts.NAMED)
+    return JsonResponse(charts.stacked(report.series, window.from_, window.until, interval, by="service", shape="area"))

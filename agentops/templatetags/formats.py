@@ -102,14 +102,17 @@ def duration(ms: float | Decimal | timedelta | None) -> str:
 
 @register.filter
 def percent(fraction: float | Decimal | None) -> str:
-    """A fraction as percent: ``2.1 %``, ``12 %``; never ``0 %`` for what is not zero."""
+    """A fraction as percent: ``2.1 %``, ``12 %``; never ``0 %`` for what is not zero, nor ``100 %`` for what is less."""
     if fraction is None or fraction == "":
         return DASH
     value = Decimal(str(fraction)) * 100
     if value != 0 and abs(value) < Decimal("0.1"):
         return f"<0.1{NBSP}%"
-    rounded = value.quantize(Decimal(1) if abs(value) >= 10 else Decimal("0.1"), ROUND_HALF_EVEN)
-    return f"{rounded}{NBSP}%".replace("-", MINUS)
+    if Decimal("99.9") < value < 100:
+        return f">99.9{NBSP}%"
+    fine = abs(value) < 10 or 99 <= value < 100
+    rounded = value.quantize(Decimal("0.1") if fine else Decimal(1), ROUND_HALF_EVEN)
+    return f"{rounded:,}{NBSP}%".replace("-", MINUS)
 
 
 @register.filter

@@ -107,7 +107,7 @@
       ...json.traces.filter((trace) => trace.name).map((trace) => {
         const item = document.createElement("button");
         item.type = "button";
-        item.className = `legend-item ${trace.tone ? `tone-${trace.tone}` : `series-${trace.series ?? 5}`}`;
+        item.className = `legend-item ${trace.tone ? `tone-${trace.tone}` : `series-${trace.series ?? 5}`}${trace.hatched ? " is-hatched" : ""}`;
         item.setAttribute("aria-pressed", String(!hidden.has(trace.name)));
         const dot = document.createElement("span");
         dot.className = "dot";

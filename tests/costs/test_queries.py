@@ -12,7 +12,6 @@ from django.db import connection
 from agentops.accounts.models import Team
 from agentops.catalog.models import Service
 from agentops.costs import queries
-from agentops.costs.models import MEASURES
 from agentops.costs.queries import Totals
 from agentops.costs.sources import By, SpendFilters, truncate
 from tests.costs.booking import START, book_runs
@@ -117,7 +116,7 @@ def test_every_dimension_and_range_equals_the_sum_over_spans(booked: Any, filter
             series: dict[tuple[str | None, datetime], int] = defaultdict(int)
             for (key, hour), totals in cells.items():
                 series[key or None, truncate(hour, "day")] += totals.cost_nano
-            found = {(point.key, point.start): point.cost_nano for point in report.series}
+            found = {(point.key, point.start): point.value for point in report.series}
             assert found == {cell: cost for cell, cost in series.items() if cost}
             seen += len(expected)
     assert seen
