@@ -39,6 +39,7 @@ def cases() -> dict[str, str]:
         cursor.execute(_LONGEST)
         (longest,) = cursor.fetchone()
     found = {
+        "nothing (control)": "/healthz",
         "overview, 24 h": "/?range=24h",
         "overview, 30 d": "/?range=30d",
         "overview chart, 30 d": "/spend.json?range=30d",
