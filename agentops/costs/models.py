@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from django.db import models
 
+from agentops.domain.spans import MEASURES as MEASURES  # noqa: PLC0414  (its users know it from here)
+
 
 class Dimension(models.IntegerChoices):
     """By what spend is rolled up. ``SERVICE`` rows carry an empty key: their key is ``service``."""
@@ -16,22 +18,6 @@ class Dimension(models.IntegerChoices):
     AGENT = 5
     MODEL = 6
     TOOL = 7
-
-
-#: The additive measures, in the order in which every statement lists them. Money is nano-dollars.
-MEASURES = (
-    "cost_nano",
-    "unpriced_calls",
-    "llm_calls",
-    "tool_calls",
-    "steps",
-    "errors",
-    "input_tokens",
-    "output_tokens",
-    "cache_read_input_tokens",
-    "cache_creation_input_tokens",
-    "reasoning_output_tokens",
-)
 
 
 class Spend(models.Model):

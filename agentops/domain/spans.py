@@ -165,3 +165,20 @@ class Cost(NamedTuple):
     nano: int | None
     source: PriceSource | None
     price_id: str | None
+
+
+#: What is added up over spans, runs and rollups, in the order in which every statement lists it.
+#: Money is nano-dollars.
+MEASURES = (
+    "cost_nano",
+    "unpriced_calls",
+    "llm_calls",
+    "tool_calls",
+    "steps",
+    "errors",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_input_tokens",
+    "cache_creation_input_tokens",
+    "reasoning_output_tokens",
+)

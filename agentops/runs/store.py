@@ -15,7 +15,7 @@ from typing import Any
 from psycopg import Cursor
 
 from agentops.columns import Booleans, Byteas, Column, Integers, Texts, transpose
-from agentops.domain.spans import ATTRIBUTION
+from agentops.domain.spans import ATTRIBUTION, MEASURES
 
 #: (trace_id, service)
 RunKey = tuple[bytes, str]
@@ -26,19 +26,6 @@ SpanKey = tuple[bytes, bytes, str]
 MAX_OPEN_PARENTS = 64
 MAX_AGENTS = 100
 
-MEASURES = (
-    "cost_nano",
-    "unpriced_calls",
-    "llm_calls",
-    "tool_calls",
-    "steps",
-    "errors",
-    "input_tokens",
-    "output_tokens",
-    "cache_read_input_tokens",
-    "cache_creation_input_tokens",
-    "reasoning_output_tokens",
-)
 NO_MEASURES = (0,) * len(MEASURES)
 
 _RUN_KEY: tuple[type[Column], ...] = (Byteas, Texts)
