@@ -15,6 +15,8 @@ NANO = 10**9
 MAX_POINTS = 500
 MAX_AGENTS = 8
 WIDTH, HEIGHT, MARGIN = 320, 200, 44
+#: Two agents stand side by side.
+HEIGHT_OF_TWO = 96
 #: How far an arc ends from the middle of a spot.
 GAP = 12
 MAX_NAME = 18
@@ -85,8 +87,8 @@ class Graph:
     spots: list[Spot]
     arcs: list[Arc]
     left_out: int
+    height: int
     width: int = WIDTH
-    height: int = HEIGHT
 
 
 def talk_graph(talks: Sequence[Talk], agents: Sequence[str] = ()) -> Graph | None:
@@ -102,19 +104,25 @@ def talk_graph(talks: Sequence[Talk], agents: Sequence[str] = ()) -> Graph | Non
         name: _spot(name, i, min(len(names), MAX_AGENTS), name not in heard)
         for i, name in enumerate(names[:MAX_AGENTS])
     }
+    height = _height(len(spots))
     most = max(talk.count for talk in talks)
     counts: dict[tuple[str, str], int] = {}
     for talk in talks:
         if talk.source in spots and talk.target in spots:
             counts[talk.source, talk.target] = max(counts.get((talk.source, talk.target), 0), talk.count)
-    arcs = [_arc(spots[a], spots[b], count, most) for (a, b), count in counts.items()]
-    return Graph(list(spots.values()), arcs, max(0, len(names) - MAX_AGENTS))
+    arcs = [_arc(spots[a], spots[b], count, most, height) for (a, b), count in counts.items()]
+    return Graph(list(spots.values()), arcs, max(0, len(names) - MAX_AGENTS), height)
+
+
+def _height(agents: int) -> int:
+    return HEIGHT if agents > 2 else HEIGHT_OF_TWO
 
 
 def _spot(name: str, i: int, of: int, is_quiet: bool) -> Spot:  # noqa: FBT001
     angle = math.pi + 2 * math.pi * i / of
     across, down = math.cos(angle), math.sin(angle)
-    x, y = WIDTH / 2 + (WIDTH / 2 - MARGIN) * across, HEIGHT / 2 + (HEIGHT / 2 - MARGIN + 16) * down
+    height = _height(of)
+    x, y = WIDTH / 2 + (WIDTH / 2 - MARGIN) * across, height / 2 + (height / 2 - MARGIN + 16) * down
     below = down >= -EVEN
     label = name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}\N{HORIZONTAL ELLIPSIS}"
     # A name at the very left or right would be cut off if it were centred below its spot.
@@ -125,11 +133,11 @@ def _spot(name: str, i: int, of: int, is_quiet: bool) -> Spot:  # noqa: FBT001
     )
 
 
-def _arc(a: Spot, b: Spot, count: int, most: int) -> Arc:
+def _arc(a: Spot, b: Spot, count: int, most: int, height: int) -> Arc:
     """A curve to the left of the way from a to b, so that there and back lie apart."""
     length = math.hypot(b.x - a.x, b.y - a.y) or 1
     along_x, along_y = (b.x - a.x) / length, (b.y - a.y) / length
-    bend = min(34.0, length * 0.24)
+    bend = min(34.0, length * 0.24, height * 0.22)
     mid_x, mid_y = (a.x + b.x) / 2 + along_y * bend, (a.y + b.y) / 2 - along_x * bend
     start_x, start_y = a.x + along_x * GAP + along_y * GAP / 2, a.y + along_y * GAP - along_x * GAP / 2
     end_x, end_y = b.x - along_x * GAP + along_y * GAP / 2, b.y - along_y * GAP - along_x * GAP / 2

@@ -104,8 +104,10 @@ class RunRow:
 
     @property
     def error_words(self) -> str:
-        """How many steps failed, of how many."""
-        return f"of {self.steps:,} steps"
+        """How many steps failed, of how many, and whether the run did."""
+        if self.errors:
+            return f"of {self.steps:,} steps"
+        return "the run ended with an error" if self.status == "error" else "no step failed"
 
     @property
     def unpriced_words(self) -> str:
@@ -121,8 +123,8 @@ class RunRow:
 
     @property
     def step_words(self) -> str:
-        """What the steps were."""
-        return f"{self.llm_calls:,} model · {self.tool_calls:,} tool"
+        """What the steps were: model calls and tools."""
+        return f"{self.llm_calls:,} calls · {self.tool_calls:,} tools"
 
     @property
     def span_words(self) -> str:

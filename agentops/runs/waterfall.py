@@ -161,7 +161,7 @@ def texts(content: Mapping[str, object]) -> list[Text]:
             continue
         value = read_json(value)
         messages = _messages(value) if key in _KEPT_ON_ROLES else []
-        found.append(Text(label, "" if messages else readable(value), messages))
+        found.append(Text(label, "" if messages else _parts_text(value), messages))
     return found
 
 
@@ -181,12 +181,16 @@ def _messages(value: object) -> list[tuple[str, str]]:
 
 def _message_text(message: Mapping[str, object]) -> str:
     parts = message.get("parts", message.get("content"))
-    if isinstance(parts, list) and all(isinstance(part, Mapping) for part in parts):
-        text = "\n".join(_part_text(part) for part in parts)
-    else:
-        text = "" if parts is None else readable(parts)
+    text = "" if parts is None else _parts_text(parts)
     rest = {k: v for k, v in message.items() if k not in ("role", "parts", "content", "finish_reason") and v}
     return "\n".join(part for part in (text, readable(rest) if rest else "") if part)
+
+
+def _parts_text(value: object) -> str:
+    """The parts of a message one below the other; anything else as it is."""
+    if isinstance(value, list) and value and all(isinstance(part, Mapping) and "type" in part for part in value):
+        return "\n".join(_part_text(part) for part in value)
+    return readable(value)
 
 
 def _part_text(part: Mapping[str, object]) -> str:

@@ -84,3 +84,8 @@ def test_json_nested_too_deeply_is_shown_as_text() -> None:
     deep = "[" * 100_000
     (text,) = waterfall.texts({"result": deep})
     assert text.text == deep
+
+
+def test_instructions_that_come_in_parts_read_as_text() -> None:
+    (text,) = waterfall.texts({"system": '[{"type": "text", "content": "Be kind."}]'})
+    assert text.text == "Be kind."
