@@ -83,7 +83,7 @@ def requests(spans: list[WireSpan], batch: int) -> Iterator[Request]:
     """The spans cut into compressed protobuf requests."""
     for start in range(0, len(spans), batch):
         part = spans[start : start + batch]
-        yield Request(gzip.compress(encode(part), 6), len(part))
+        yield Request(gzip.compress(encode(part), 6, mtime=0), len(part))
 
 
 class _Run:
