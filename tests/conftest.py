@@ -52,6 +52,8 @@ from django.conf import settings  # noqa: E402
 # Manifest names need collectstatic, and a slow hash buys nothing here.
 settings.STORAGES["staticfiles"]["BACKEND"] = "django.contrib.staticfiles.storage.StaticFilesStorage"
 settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+# Without collectstatic there is none, and WhiteNoise warns.
+settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 # A pool keeps connections open, and a database with open connections cannot be dropped.
 settings.DATABASES["default"]["OPTIONS"].pop("pool")
 django.setup()
