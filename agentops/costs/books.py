@@ -101,7 +101,8 @@ RUNS = _compare(
 )
 TOTALS = _compare(
     f"""SELECT dimension, c.* FROM unnest(ARRAY[{", ".join(str(int(d)) for d in Dimension)}]) AS d (dimension)
-        CROSS JOIN (SELECT {SPAN_KEYS["environment"]} AS environment, r.service, {_SUMS} FROM runs r GROUP BY 1, 2) c""",
+        CROSS JOIN (SELECT {SPAN_KEYS["environment"]} AS environment, r.service, {_SUMS}
+            FROM runs r GROUP BY 1, 2) AS c""",
     f"SELECT dimension, environment, service, {_SUMS} FROM spend_daily GROUP BY 1, 2, 3",
     "dimension, environment, service",
 )

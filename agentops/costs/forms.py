@@ -15,6 +15,8 @@ from agentops.runs.api import clean
 
 #: What can be filtered by and shown as a chip; the environment has its own place in the frame.
 FILTERS = tuple(f.name for f in fields(SpendFilters) if f.name != "environment")
+#: Rows of the table, and of the long one.
+ROWS, MANY_ROWS = 50, 1_000
 #: Query-string names of the orders, and the measure that each sorts by.
 SORTS = {
     "cost": "cost_nano",
@@ -65,6 +67,7 @@ class Asked:
     interval: Interval
     intervals: list[Interval]
     sort: str
+    rows: int
     kept: dict[str, str]
 
     @property
@@ -124,5 +127,6 @@ def read_spend(parameters: Mapping[str, Any], page: PageContext) -> Asked:
         interval=interval,
         intervals=intervals,
         sort=sort if sort.removeprefix("-") in SORTS else usual_sort,
+        rows=MANY_ROWS if parameters.get("rows") == "all" else ROWS,
         kept={name: str(parameters[name]) for name in SHARED_PARAMETERS if parameters.get(name)},
     )

@@ -16,11 +16,13 @@ from django.utils import timezone
 
 from agentops.catalog.queries import ownership
 from agentops.costs.models import MEASURES
-from agentops.costs.sources import DAY, By, Interval, Source, SpendFilters, ceil_hour, cells, floor_hour, truncate
+from agentops.costs.sources import DAY, HOUR, By, Interval, Source, SpendFilters, ceil_hour, cells, floor_hour, truncate
 
 BYS: tuple[By, ...] = get_args(By)
 INTERVALS: tuple[Interval, ...] = get_args(Interval)
 MAX_LIMIT = 1_000
+#: Dimensions with so many keys that summing up all measures of each takes long.
+MANY_KEYED = frozenset({"user", "session"})
 #: Time for questions that read spans, and for exports; what pages and rollups ask stays far below.
 LONG_TIMEOUT = "SET LOCAL statement_timeout = '55s'"
 CHUNK = 2_000
@@ -44,6 +46,9 @@ class Totals:
 
     def __add__(self, other: Totals) -> Totals:
         return Totals(*(getattr(self, m) + getattr(other, m) for m in MEASURES))
+
+    def __sub__(self, other: Totals) -> Totals:
+        return Totals(*(getattr(self, m) - getattr(other, m) for m in MEASURES))
 
     @property
     def known_cost_nano(self) -> int | None:
@@ -124,9 +129,26 @@ SERIES = """
 SELECT date_trunc('{interval}', start, 'UTC'), array_position(%(named)s::text[], key), sum({measure})
 FROM ({cells}) AS c GROUP BY 1, 2 HAVING sum({measure}) <> 0 ORDER BY 1, 2
 """
-COSTS = "SELECT key, sum(cost_nano) FROM ({cells}) AS c WHERE key = ANY(%(keys)s) GROUP BY key"
+#: The same for dimensions of many keys, most of which nobody wants to see: the sums of all measures only of those.
+TOP = """
+SELECT key, count(*) OVER () FROM (
+    SELECT key, sum({order}) AS ordered, sum(cost_nano) AS cost_nano, sum(steps) AS steps
+    FROM ({cells}) AS c GROUP BY key HAVING sum(steps) <> 0 OR sum(cost_nano) <> 0
+) AS sums ORDER BY ordered {direction}, cost_nano DESC, steps DESC, key COLLATE "C" LIMIT %(limit)s
+"""
+OF_KEYS = f"SELECT key, {_SUMS} FROM ({{cells}}) AS c WHERE key = ANY(%(keys)s) GROUP BY key"
+OF_ALL = f"SELECT {_SUMS} FROM ({{cells}}) AS c"
+#: The first and the last hour count in part.
+WEIGHTED = """
+WITH sums AS (
+    SELECT key, sum(cost_nano * CASE WHEN start < %(second_hour)s THEN %(first_share)s
+        WHEN start >= %(last_hour)s THEN %(last_share)s ELSE 1 END) AS cost_nano
+    FROM ({cells}) AS c GROUP BY key
+)
+SELECT NULL, coalesce(sum(cost_nano), 0) FROM sums
+UNION ALL SELECT key, cost_nano FROM sums WHERE key = ANY(%(keys)s)
+"""
 TOTAL = "SELECT coalesce(sum(cost_nano), 0) FROM ({cells}) AS c"
-WITHOUT = "SELECT coalesce(sum(cost_nano), 0) FROM ({cells}) AS c WHERE key = ''"
 OWNED = "SELECT coalesce(sum(cost_nano), 0) FROM ({cells}) AS c WHERE key = ANY(%(owned)s)"
 CELLS = f"""
 SELECT date_trunc('{{interval}}', start, 'UTC') AS bucket, key, {_SUMS} FROM ({{cells}}) AS c
@@ -150,31 +172,54 @@ def spend(
     ``sort`` is one of ``MEASURES``, with ``-`` the largest first. The series names the same keys as the items
     and sums the rest, in ``measure``. Two statements, or three with a series.
     """
-    limit = max(1, min(limit, MAX_LIMIT))
-    source = cells(by, filters, floor_hour(from_), ceil_hour(until), owners=ownership(), interval=interval)
     if sort.removeprefix("-") not in MEASURES or measure not in MEASURES:
         raise ValueError(sort, measure)
-    order = f"{sort.removeprefix('-')} {'DESC' if sort.startswith('-') else 'ASC'}"
-    rows = _ask(RANKED.format(order=order, cells="{cells}"), source, {"limit": limit})
+    limit = max(1, min(limit, MAX_LIMIT))
+    begin, end = floor_hour(from_), ceil_hour(until)
+    source = cells(by, filters, begin, end, interval=interval)
+    if by in MANY_KEYED and source.reads == "rollups":
+        report = _top(source, cells("environment", replace(filters, **{by: ""}), begin, end), sort, limit)
+    else:
+        report = _ranked(source, sort, limit)
+    return replace(report, series=_series(source, interval, report.items, measure)) if interval else report
+
+
+def _ranked(source: Source, sort: str, limit: int) -> SpendReport:
+    """All keys in one pass."""
+    order = f"{sort.removeprefix('-')} {_direction(sort)}"
+    rows = _ask(RANKED, source, {"limit": limit}, order=order)
     items = [Item(key or None, _totals(sums)) for place, key, _, *sums in rows if place <= limit]
     rest = next(((count, _totals(sums)) for place, _, count, *sums in rows if place > limit), None)
-    report = SpendReport(
+    return SpendReport(
         total=sum((item.totals for item in items), rest[1] if rest else Totals()),
         items=items,
         other=rest[1] if rest else None,
         others=rest[0] if rest else 0,
         reads=source.reads,
     )
-    return replace(report, series=_series(source, interval, items, measure)) if interval else report
+
+
+def _top(source: Source, everything: Source, sort: str, limit: int) -> SpendReport:
+    """The keys that are wanted, and what all others leave of the total."""
+    rows = _ask(TOP, source, {"limit": limit}, order=sort.removeprefix("-"), direction=_direction(sort))
+    keys = [key for key, _ in rows]
+    totals = {key: _totals(sums) for key, *sums in _ask(OF_KEYS, source, {"keys": keys})}
+    items = [Item(key or None, totals[key]) for key in keys]
+    listed = sum((item.totals for item in items), Totals())
+    others = rows[0][1] - len(rows) if rows else 0
+    total = _totals(_ask(OF_ALL, everything)[0]) if others else listed
+    return SpendReport(
+        total=total, items=items, other=total - listed if others else None, others=others, reads=source.reads
+    )
+
+
+def _direction(sort: str) -> str:
+    return "DESC" if sort.startswith("-") else "ASC"
 
 
 def _series(source: Source, interval: Interval, items: Sequence[Item], measure: str) -> list[Point]:
     keys = [item.key for item in items]
-    rows = _ask(
-        SERIES.format(interval=interval, measure=measure, cells="{cells}"),
-        source,
-        {"named": [key or "" for key in keys]},
-    )
+    rows = _ask(SERIES, source, {"named": [key or "" for key in keys]}, interval=interval, measure=measure)
     return [
         Point(start, keys[place - 1] if place else None, int(value), is_other=place is None)
         for start, place, value in rows
@@ -188,38 +233,36 @@ def costs_by_key(
 
     An hour that the range cuts counts as far as the range reaches into it.
     """
-    owners, first, last = ownership(), floor_hour(from_), floor_hour(until)
-    total, by_key = 0.0, dict.fromkeys(keys, 0.0)
-    shares = [(first, last, 1.0)] if first < last else []
-    if last < until:
-        shares.append((last, ceil_hour(until), (until - last) / (ceil_hour(until) - last)))
-    if first < from_:
-        shares.append((first, ceil_hour(from_), -((from_ - first) / (ceil_hour(from_) - first))))
-    for begin, end, share in shares:
-        source = cells(by, filters, begin, end, owners=owners)
-        total += share * int(_ask(TOTAL, source)[0][0])
-        for key, cost in _ask(COSTS, source, {"keys": [key or "" for key in keys]}):
-            by_key[key or None] += share * int(cost)
-    return round(total), {key: round(cost) for key, cost in by_key.items()}
+    begin, last = floor_hour(from_), floor_hour(until)
+    parameters = {
+        "keys": [key or "" for key in keys],
+        "second_hour": begin + HOUR,
+        "first_share": (min(begin + HOUR, until) - from_) / HOUR,
+        "last_hour": last,
+        "last_share": (until - last) / HOUR,
+    }
+    source = cells(by, filters, begin, ceil_hour(until), hours_at_ends=True)
+    (_, total), *rows = _ask(WEIGHTED, source, parameters)
+    found = {key or None: round(cost) for key, cost in rows}
+    return round(total), {key: found.get(key, 0) for key in keys}
 
 
 def coverage(filters: SpendFilters, from_: datetime, until: datetime, total: int) -> Coverage:
     """How much of a range's cost, ``total``, has a user, a feature, a service that somebody owns."""
     if total <= 0:
         return Coverage(None, None, None)
-    owners, begin, end = ownership(), floor_hour(from_), ceil_hour(until)
+    begin, end = floor_hour(from_), ceil_hour(until)
 
     def share_with(dimension: Literal["user", "feature"]) -> float:
         if getattr(filters, dimension):
             return 1.0
-        return 1 - int(_ask(WITHOUT, cells(dimension, filters, begin, end, owners=owners))[0][0]) / total
+        return 1 - int(_ask(TOTAL, cells(dimension, filters, begin, end, key=""))[0][0]) / total
 
-    owned = [service for service, owner in owners.items() if owner.is_owned]
-    services = cells("service", filters, begin, end, owners=owners)
+    owned = [service for service, owner in ownership().items() if owner.is_owned]
     return Coverage(
         user=share_with("user"),
         feature=share_with("feature"),
-        owner=int(_ask(OWNED, services, {"owned": owned})[0][0]) / total,
+        owner=int(_ask(OWNED, cells("service", filters, begin, end), {"owned": owned})[0][0]) / total,
     )
 
 
@@ -227,7 +270,7 @@ def spend_cells(
     by: By, filters: SpendFilters, from_: datetime, until: datetime, interval: Interval
 ) -> Iterator[tuple[datetime, str | None, Totals]]:
     """Every key of every interval with its totals, without a limit, a chunk at a time: for exports."""
-    source = cells(by, filters, floor_hour(from_), ceil_hour(until), owners=ownership(), interval=interval)
+    source = cells(by, filters, floor_hour(from_), ceil_hour(until), interval=interval)
     statement = CELLS.format(interval=interval, cells=source.sql)
     for start, key, *sums in stream(statement, source.parameters):
         yield start, key or None, _totals(sums)
@@ -256,9 +299,10 @@ def stream(statement: str, parameters: dict[str, Any]) -> Iterator[tuple[Any, ..
             cursor.execute("CLOSE export")
 
 
-def _ask(statement: str, source: Source, more: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
+def _ask(statement: str, source: Source, more: dict[str, Any] | None = None, **words: str) -> list[tuple[Any, ...]]:
+    """The rows of a statement over a source's cells; ``words`` are our own, never a user's."""
     with connection.cursor() as cursor:
-        cursor.execute(statement.format(cells=source.sql), source.parameters | (more or {}))
+        cursor.execute(statement.format(cells=source.sql, **words), source.parameters | (more or {}))
         rows: list[tuple[Any, ...]] = cursor.fetchall()
     return rows
 

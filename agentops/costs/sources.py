@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from agentops.catalog.queries import Ownership
+from agentops.catalog.queries import Ownership, ownership
 from agentops.costs.models import MEASURES, Dimension
 from agentops.domain.spans import DEFAULT_ENVIRONMENT
 
@@ -98,7 +98,11 @@ CHARGE_KEYS = {
 }
 _RUN_MEASURES = ", ".join(f"r.{m}" for m in MEASURES)
 _SPAN_MEASURES = ", ".join(f"{SPAN_MEASURES[m]} AS {m}" for m in MEASURES)
-_MEASURES = ", ".join(MEASURES)
+_ROLLED = ", ".join(f"u.{m}" for m in MEASURES)
+#: The rows ``u`` of one key of a dimension. The index leads to them by way of the services' own rows ``t``, of which
+#: there are few: without them it would have to read all keys.
+_ONE_KEY = """{table} AS t JOIN {table} AS u ON u.dimension = %(dimension)s AND u.start = t.start
+    AND u.environment = t.environment AND u.service = t.service AND u.key = %(value)s"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,20 +136,33 @@ def cells(
     from_: datetime,
     until: datetime,
     *,
-    owners: dict[str, Ownership],
     interval: Interval | None = None,
+    key: str | None = None,
+    hours_at_ends: bool = False,
 ) -> Source:
     """The cells of ``[from_, until)``, whole hours, that an answer by ``by`` sums.
 
-    ``interval`` is the finest at which they may be told apart; None for none at all.
+    ``interval`` is the finest at which they may be told apart, None for none at all; with ``hours_at_ends`` the
+    first and the last hour stay apart in any case. With ``key``, only the cells of that key, empty for what
+    carries none; it takes the place of a filter by ``by``.
     """
+    owners = ownership() if by == "team" or filters.team else {}
     other = [name for name in DIMENSIONS if name != by and getattr(filters, name)]
     if not other or (len(other) == 1 and by in _COLUMNS):
-        source = _rollups(by, other[0] if other else by, filters, from_, until, owners, interval)
-    elif by in _OF_RUNS and _OF_RUNS.issuperset(other):
-        source = _runs(by, filters, from_, until, owners, interval)
+        dimension = other[0] if other else by
+        value = key if key is not None else getattr(filters, dimension, "") or None
+        keys = f"u.{_COLUMNS.get(by, 'key')} AS key"
+        pieces = _pieces(from_, until, interval, hours_at_ends=hours_at_ends)
+        source = _rollups(keys, dimension, value, filters, pieces, owners)
     else:
-        source = _spans(f"{_key(by)} AS key", filters, from_, until, owners)
+        keys = f"{SPAN_KEYS['service' if by == 'team' else by]} AS key"
+        if by in _OF_RUNS and _OF_RUNS.issuperset(other):
+            source = _runs(keys, filters, from_, until, owners, interval)
+        else:
+            source = _spans(keys, filters, from_, until, owners)
+        if key is not None:
+            sql = f"SELECT * FROM ({source.sql}) AS c WHERE key = %(key)s"
+            source = Source(sql, source.parameters | {"key": key}, source.reads)
     return source if by != "team" else _by_team(source, owners)
 
 
@@ -174,44 +191,57 @@ def step(start: datetime, interval: Interval) -> datetime:
     return start + (HOUR if interval == "hour" else DAY)
 
 
-def _rollups(
-    by: By,
-    dimension: str,
-    filters: SpendFilters,
-    from_: datetime,
-    until: datetime,
-    owners: dict[str, Ownership],
-    interval: Interval | None,
-) -> Source:
+#: A table and the part of the range that is read from it.
+Piece = tuple[str, datetime, datetime]
+
+
+def _pieces(from_: datetime, until: datetime, interval: Interval | None, *, hours_at_ends: bool = False) -> list[Piece]:
     """Days inside the range and hours at its edges; hours alone when they are to be told apart."""
     first_day, last_day = truncate(from_ + DAY - HOUR, "day"), truncate(until, "day")
-    pieces = [("spend_hourly", from_, until)]
-    if interval != "hour" and first_day < last_day:
-        pieces = [("spend_hourly", from_, first_day), ("spend_daily", first_day, last_day)]
-        pieces.append(("spend_hourly", last_day, until))
-    value = getattr(filters, dimension) if dimension in DIMENSIONS else ""
-    where, parameters = "dimension = %(dimension)s", _wanted(filters, owners)
+    if hours_at_ends:
+        first_day, last_day = truncate(from_ + DAY, "day"), truncate(until - HOUR, "day")
+    if interval == "hour" or first_day >= last_day:
+        return [("spend_hourly", from_, until)]
+    pieces = [
+        ("spend_hourly", from_, first_day),
+        ("spend_daily", first_day, last_day),
+        ("spend_hourly", last_day, until),
+    ]
+    return [piece for piece in pieces if piece[1] < piece[2]]
+
+
+def _rollups(
+    keys: str,
+    dimension: str,
+    value: str | None,
+    filters: SpendFilters,
+    pieces: Sequence[Piece],
+    owners: dict[str, Ownership],
+) -> Source:
+    """The rows of a dimension; ``value`` is its only key to read, None for all: services have no keys."""
+    parameters = _wanted(filters, owners) | {"value": value}
     parameters["dimension"] = int(DIMENSIONS.get(dimension, Dimension.SERVICE))
+    is_one = value is not None and dimension in DIMENSIONS
+    read, relation = ("t", _ONE_KEY) if is_one else ("u", "{table} AS u")
+    where = f"{read}.dimension = {int(Dimension.SERVICE) if is_one else '%(dimension)s'}"
     for condition, applies in (
         ("environment = %(environment)s", filters.environment),
         ("service = %(service)s", filters.service),
         ("service = ANY(%(services)s)", filters.team),
-        ("key = %(value)s", value),
     ):
-        where += f" AND {condition}" if applies else ""
-    parameters["value"] = value
+        where += f" AND {read}.{condition}" if applies else ""
     selects = []
-    for place, (table, begin, end) in enumerate(piece for piece in pieces if piece[1] < piece[2]):
+    for place, (table, begin, end) in enumerate(pieces):
         parameters |= {f"begin{place}": begin, f"end{place}": end}
         selects.append(
-            f"SELECT start, {_COLUMNS.get(by, 'key')} AS key, {_MEASURES} FROM {table}"
-            f" WHERE {where} AND start >= %(begin{place})s AND start < %(end{place})s"
+            f"SELECT u.start, {keys}, {_ROLLED} FROM {relation.format(table=table)} WHERE {where}"
+            f" AND {read}.start >= %(begin{place})s AND {read}.start < %(end{place})s"
         )
     return Source(" UNION ALL ".join(selects), parameters, "rollups")
 
 
 def _runs(
-    by: By,
+    keys: str,
     filters: SpendFilters,
     from_: datetime,
     until: datetime,
@@ -223,8 +253,8 @@ def _runs(
     if interval:
         one = f"date_trunc('{interval}', r.started_at, 'UTC') = date_trunc('{interval}', r.latest_at, 'UTC')"
         inside = f"({inside} AND {one})"
-    crossing = _spans(f"{_key(by)} AS key", filters, from_, until, owners, extra=f"AND NOT {inside}")
-    whole = f"""SELECT r.started_at AS start, {_key(by)} AS key, {_RUN_MEASURES} FROM runs r
+    crossing = _spans(keys, filters, from_, until, owners, extra=f"AND NOT {inside}", few_runs=True)
+    whole = f"""SELECT r.started_at AS start, {keys}, {_RUN_MEASURES} FROM runs r
         WHERE {inside} AND r.started_at < %(until)s {_matching(filters)}"""
     return Source(f"{whole} UNION ALL {crossing.sql}", crossing.parameters, "runs")
 
@@ -243,11 +273,13 @@ def charges(
     source = _spans(keys, filters, kept_since, end, owners, extra=f"AND {_IS_MODEL}")
     sql, parameters = source.sql, source.parameters
     if begin < kept_since and not any(getattr(filters, name) for name in DIMENSIONS if name != "model"):
-        rolled = _rollups("model", "model", filters, begin, kept_since, owners, "day")
-        named = {"environment": "environment", "service": "service", "model": "key"}
-        columns = ", ".join(f"{named.get(name, repr(''))} AS {name}" for name in CHARGE_KEYS if name != "is_unpriced")
-        old = rolled.sql.replace("key AS key,", f"{columns}, cost_nano = 0 AND unpriced_calls > 0 AS is_unpriced,")
-        sql, parameters = f"{old} AND llm_calls > 0 UNION ALL {sql}", rolled.parameters | parameters
+        named = {"environment": "u.environment", "service": "u.service", "model": "u.key"}
+        named["is_unpriced"] = "u.cost_nano = 0 AND u.unpriced_calls > 0"
+        keys = ", ".join(f"{named.get(name, repr(''))} AS {name}" for name in CHARGE_KEYS)
+        value = filters.model or None
+        rolled = _rollups(keys, "model", value, filters, _pieces(begin, kept_since, "day"), owners)
+        calls = f"SELECT * FROM ({rolled.sql}) AS rolled WHERE llm_calls > 0"
+        sql, parameters = f"{calls} UNION ALL {sql}", rolled.parameters | parameters
     return Source(
         f"""SELECT date_trunc('day', start, 'UTC') AS day, {", ".join(CHARGE_KEYS)},
             {", ".join(f"sum({m})" for m in MEASURES)} FROM ({sql}) AS c
@@ -258,7 +290,14 @@ def charges(
 
 
 def _spans(
-    keys: str, filters: SpendFilters, from_: datetime, until: datetime, owners: dict[str, Ownership], *, extra: str = ""
+    keys: str,
+    filters: SpendFilters,
+    from_: datetime,
+    until: datetime,
+    owners: dict[str, Ownership],
+    *,
+    extra: str = "",
+    few_runs: bool = False,
 ) -> Source:
     """The counted spans of runs that match, those that match themselves and start in the range."""
     parameters = _wanted(filters, owners) | {
@@ -278,8 +317,12 @@ def _spans(
         extra += " AND r.llm_calls > 0"
     if filters.tool:
         extra += " AND r.tool_calls > 0"
+    # The planner cannot know that a run's spans lie in one or two partitions: few runs are looked up one by one.
+    apart = "OFFSET 0" if few_runs or filters.user or filters.session else ""
     sql = f"""SELECT {SPAN_HOUR} AS start, {keys}, {_SPAN_MEASURES}
-        FROM runs r JOIN spans s ON s.trace_id = r.trace_id AND s.service = r.service AND {RECEIVED}
+        FROM runs r CROSS JOIN LATERAL (
+            SELECT * FROM spans s WHERE s.trace_id = r.trace_id AND s.service = r.service AND {RECEIVED} {apart}
+        ) AS s
         WHERE r.latest_at >= %(from)s AND r.started_at < %(until)s {_matching(filters)}
             AND s.received_on >= %(received_from)s AND s.start_ns >= %(from_ns)s AND s.start_ns < %(until_ns)s
             AND {COUNTED} {extra}"""
@@ -291,10 +334,6 @@ def _matching(filters: SpendFilters) -> str:
     if filters.team:
         conditions.append("r.service = ANY(%(services)s)")
     return "".join(f" AND {condition}" for condition in conditions)
-
-
-def _key(by: By) -> str:
-    return SPAN_KEYS["service" if by == "team" else by]
 
 
 def _wanted(filters: SpendFilters, owners: dict[str, Ownership]) -> dict[str, Any]:

@@ -13,13 +13,11 @@ from django.views.decorators.http import require_safe
 
 from agentops.accounts.models import Team
 from agentops.catalog.queries import ownership
-from agentops.costs import charts, exports, queries
+from agentops.costs import charts, exports, queries, sources
 from agentops.costs.forms import Asked, read_spend
 from agentops.costs.queries import BYS, Item, SpendReport, Totals
 from agentops.pages import page_context
 
-#: Rows of the table; the rest is summed in its last.
-SHOWN = 100
 #: Models without a price that are named; more are only counted.
 NAMED_UNPRICED = 5
 REGIONS = ("figures", "table")
@@ -50,12 +48,14 @@ def spend(request: HttpRequest) -> HttpResponse:
         asked.from_,
         asked.until,
         interval="month" if asked.interval == "month" else None,
-        limit=SHOWN,
+        limit=asked.rows,
         sort=asked.measure,
     )
-    keys = [item.key for item in report.items]
+    # A session has no period before: it is asked for the total alone.
+    compared: sources.By = "environment" if asked.by == "session" else asked.by
+    keys = [] if asked.by == "session" else [item.key for item in report.items]
     length = asked.until - asked.from_
-    before, before_by_key = queries.costs_by_key(asked.by, asked.filters, asked.from_ - length, asked.from_, keys)
+    before, before_by_key = queries.costs_by_key(compared, asked.filters, asked.from_ - length, asked.from_, keys)
     context |= {"asked": asked, "report": report, "before_nano": before, "region": part}
     if part != "table":
         context |= _figures(asked, report, before)
@@ -70,11 +70,13 @@ def _figures(asked: Asked, report: SpendReport, before: int) -> dict[str, Any]:
     total = report.total
     figures: dict[str, Any] = {
         "growth": _growth(total.cost_nano, before),
-        "coverage": queries.coverage(asked.filters, asked.from_, asked.until, total.cost_nano),
         "incomplete": report.reads == "spans" and asked.from_ < queries.kept_since(),
         "kept_since": queries.kept_since(),
     }
-    if total.unpriced_calls:
+    # With a filter it would be read from spans, three times: that would be felt.
+    if report.reads == "rollups" and not any(getattr(asked.filters, name) for name in sources.DIMENSIONS):
+        figures["coverage"] = queries.coverage(asked.filters, asked.from_, asked.until, total.cost_nano)
+    if total.unpriced_calls and report.reads == "rollups":
         models = queries.spend(
             "model", asked.filters, asked.from_, asked.until, limit=NAMED_UNPRICED, sort="-unpriced_calls"
         ).items
@@ -95,7 +97,7 @@ def _table(asked: Asked, report: SpendReport, before: dict[str | None, int]) -> 
                 label=names.get(item.key) or item.key or "",
                 totals=item.totals,
                 share=100 * _weight(asked, item.totals) / most if most else 0,
-                growth=_growth(item.totals.cost_nano, before[item.key]),
+                growth=_growth(item.totals.cost_nano, before.get(item.key, 0)),
                 runs_url=f"{reverse('runs:list')}?{runs}" if runs else "",
                 drill_url=f"?{asked.drill_query(item.key)}" if item.key else "",
             )

@@ -21,7 +21,7 @@ WEEK = 7 * DAY
 #: Services beyond this many are not listed.
 MAX_SERVICES = 50
 #: A service's p95 is that of its newest runs in the window, so that it costs the same for any window.
-SAMPLED_RUNS = 2_000
+SAMPLED_RUNS = 500
 
 
 @dataclass(frozen=True, slots=True)

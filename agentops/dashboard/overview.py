@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
@@ -75,4 +75,6 @@ def spend_chart(request: HttpRequest) -> JsonResponse:
     filters = SpendFilters(environment=context["environment"])
     interval = usual_interval(window.length)
     report = costs.spend("service", filters, window.from_, window.until, interval=interval, limit=charts.NAMED)
-    return JsonResponse(charts.stacked(report.series, window.from_, window.until, interval, by="service", shape="area"))
+    # A line between two days would say that the day which has just begun fell to nothing.
+    shape: Literal["area", "bars"] = "area" if interval == "hour" else "bars"
+    return JsonResponse(charts.stacked(report.series, window.from_, window.until, interval, by="service", shape=shape))

@@ -102,7 +102,7 @@ def duration(ms: float | Decimal | timedelta | None) -> str:
 
 @register.filter
 def percent(fraction: float | Decimal | None) -> str:
-    """A fraction as percent: ``2.1 %``, ``12 %``; never ``0 %`` for what is not zero, nor ``100 %`` for what is less."""
+    """A fraction as percent: ``2.1 %``, ``12 %``; never 0 % for more than nothing, nor 100 % for less than all."""
     if fraction is None or fraction == "":
         return DASH
     value = Decimal(str(fraction)) * 100

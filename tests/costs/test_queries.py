@@ -84,9 +84,9 @@ def brute_force(
 ) -> dict[tuple[str, datetime], Totals]:
     sums: dict[tuple[str, datetime], Totals] = defaultdict(Totals)
     for keys, hour, totals in spans:
-        if queries.floor_hour(from_) <= hour < queries.ceil_hour(until):
-            if all(keys[name] == value for name, value in filters.items()):
-                sums[keys[by], hour] += totals
+        matches = all(keys[name] == value for name, value in filters.items())
+        if matches and queries.floor_hour(from_) <= hour < queries.ceil_hour(until):
+            sums[keys[by], hour] += totals
     return sums
 
 
