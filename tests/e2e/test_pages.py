@@ -15,53 +15,52 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
-SIZES = {"desktop": {"width": 1440, "height": 900}, "phone": {"width": 390, "height": 844}}
+FAULTS = """async () => {
+  document.body.insertAdjacentHTML("beforeend",
+    '<img src=x onerror=alert(1)><p class="wide" style="color: red">so</p>');
+  document.querySelector(".wide").style.cssText = "width: 900px; color: #eee; background: #fff";
+  alert("hello");
+  await fetch("/nowhere").catch(() => 0);
+  await fetch("http://other.invalid/").catch(() => 0);
+  setTimeout(() => { throw new Error("late") });
+}"""
+PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1440, "height": 900}
 PAGES = (
-    "/", "/?environment=production&range=7d", "/runs/", "/runs/?status=error&sort=-cost", "/runs/?q=nothing-like-it",
-    "/runs/{run}/", "/runs/{run}/{step}/", "/runs/{hostile_run}/", "/runs/{hostile_run}/{hostile_step}/",
-    "/spend/", "/spend/?by=model", "/spend/?by=user&range=30d", "/spend/?by=tool", "/spend/?by=team&interval=day",
-    "/setup/", "/operations/", "/api/v1/docs",
+    "/", "/runs/", "/runs/?status=error&sort=-cost", "/runs/?q=nothing-like-it", "/runs/{run}/", "/runs/{run}/{step}/",
+    "/runs/{hostile_run}/", "/runs/{hostile_run}/{hostile_step}/", "/spend/", "/spend/?by=model&range=30d",
+    "/spend/?by=user", "/setup/", "/operations/", "/api/v1/docs",
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=SIZES)
-def size(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
 @pytest.fixture(scope="module")
-def signed_in(new_context: NewContext, size: str) -> BrowserContext:
-    return new_context(ADMIN, viewport=SIZES[size])
+def signed_in(new_context: NewContext) -> BrowserContext:
+    return new_context(ADMIN, viewport=PHONE)
 
 
-@pytest.fixture(scope="module")
-def anonymous(new_context: NewContext, size: str) -> BrowserContext:
-    return new_context(viewport=SIZES[size])
-
-
-def path_of(pattern: str, site: Site) -> str:
-    return pattern.format(run=site.run, step=site.step, hostile_run=site.hostile_run, hostile_step=site.hostile_step)
-
-
-def check_in_both_themes(watched: Watched) -> None:
-    for theme in ("light", "dark"):
-        watched.page.emulate_media(color_scheme=theme, reduced_motion="reduce")
-        watched.settle()
-        assert watched.layout_faults() == [], theme
-        assert watched.accessibility_faults() == [], theme
+def check_widths_and_themes(watched: Watched) -> None:
+    """Layout and accessibility on a phone and a desktop, light and dark; colours are all that a theme changes."""
+    page = watched.page
+    page.emulate_media(color_scheme="light", reduced_motion="reduce")
+    assert watched.layout_faults() + watched.accessibility_faults() == [], "phone, light"
+    page.set_viewport_size(DESKTOP)
+    page.emulate_media(color_scheme="dark", reduced_motion="reduce")
+    assert watched.layout_faults() + watched.accessibility_faults() == [], "desktop, dark"
+    page.emulate_media(color_scheme="light", reduced_motion="reduce")
+    assert watched.accessibility_faults("color-contrast") == [], "desktop, light"
+    page.set_viewport_size(PHONE)
 
 
 @pytest.mark.parametrize("pattern", PAGES)
 def test_a_page_is_quiet_fits_and_is_accessible(signed_in: BrowserContext, site: Site, pattern: str) -> None:
     with watch(signed_in, site.url) as watched:
-        watched.open(path_of(pattern, site))
-        check_in_both_themes(watched)
+        watched.open(pattern.format_map(vars(site)))
+        check_widths_and_themes(watched)
 
 
-def test_the_sign_in_page_is_quiet_fits_and_is_accessible(anonymous: BrowserContext, site: Site) -> None:
-    with watch(anonymous, site.url) as watched:
+def test_the_sign_in_page_is_quiet_fits_and_is_accessible(new_context: NewContext, site: Site) -> None:
+    with watch(new_context(viewport=PHONE), site.url) as watched:
         watched.open("/login/")
-        check_in_both_themes(watched)
+        check_widths_and_themes(watched)
 
 
 def test_the_panel_of_a_hostile_step_shows_its_text_as_text(signed_in: BrowserContext, site: Site) -> None:
@@ -71,18 +70,31 @@ def test_the_panel_of_a_hostile_step_shows_its_text_as_text(signed_in: BrowserCo
         panel = watched.page.get_by_role("complementary", name="Step")
         panel.locator("pre", has_text=HOSTILE).first.wait_for()
         assert watched.page.locator("img[src=x], svg[onload]").count() == 0
-        check_in_both_themes(watched)
+        check_widths_and_themes(watched)
         watched.page.keyboard.press("Escape")
         panel.wait_for(state="hidden")
 
 
-def test_menus_and_the_help_open_within_the_width(signed_in: BrowserContext, site: Site) -> None:
+def test_menus_open_within_the_width(signed_in: BrowserContext, site: Site) -> None:
     with watch(signed_in, site.url) as watched:
         watched.open("/runs/")
         for summary in watched.page.locator("details[data-menu] > summary").all():
             summary.click()
-            check_in_both_themes(watched)
-        watched.page.keyboard.press("Escape")
-        watched.page.keyboard.press("?")
-        watched.page.get_by_role("dialog", name="Keyboard").wait_for()
-        check_in_both_themes(watched)
+            assert watched.layout_faults() + watched.accessibility_faults() == []
+
+
+def test_the_watch_sees_what_it_is_there_to_see(new_context: NewContext, site: Site) -> None:
+    def misbehave() -> None:
+        with watch(new_context(viewport=PHONE), site.url) as watched:
+            watched.open("/login/")
+            watched.page.evaluate(FAULTS)
+            watched.complaints += watched.layout_faults() + watched.accessibility_faults("color-contrast")
+
+    with pytest.raises(AssertionError) as told:
+        misbehave()
+    said = str(told.value)
+    for fault in (
+        "policy: style-src", "policy: script-src", "policy: connect-src", "dialog: hello", "404 ", "uncaught: late",
+        "P wide", "px wide", "color-contrast",
+    ):  # fmt: skip
+        assert fault in said, said

@@ -41,7 +41,9 @@ class Sender:
         self.post(json.dumps(body).encode(), "application/json")
 
 
-def span(name: str, attributes: dict[str, Any], *, trace: str = "", parent: str = "", error: str = "") -> dict[str, Any]:
+def span(
+    name: str, attributes: dict[str, Any], *, trace: str = "", parent: str = "", error: str = ""
+) -> dict[str, Any]:
     """A span that ended just now, of a trace of its own unless one is named."""
     now = time.time_ns()
     return {

@@ -80,9 +80,10 @@ class Watched:
         found: list[str] = self.page.evaluate(STICKS_OUT)
         return found
 
-    def accessibility_faults(self) -> list[str]:
-        """What axe finds wrong, one line for each element."""
-        violations = Axe().run(self.page).response["violations"]
+    def accessibility_faults(self, *rules: str) -> list[str]:
+        """What axe finds wrong by these rules, or by all, one line for each element."""
+        options = {"resultTypes": ["violations"], **({"runOnly": list(rules)} if rules else {})}
+        violations = Axe().run(self.page, options=options).response["violations"]
         return [
             f"{rule['id']} ({rule['impact']}): {node['html'][:200]}: {node['failureSummary'][:300]}"
             for rule in violations
@@ -98,6 +99,6 @@ def watch(context: BrowserContext, origin: str) -> Iterator[Watched]:
     try:
         yield watched
         page.evaluate("1")  # events that came before are told before its answer
-        assert watched.complaints == []
+        assert not watched.complaints, "\n".join(watched.complaints)
     finally:
         page.close()
