@@ -20,6 +20,7 @@ from agentops.costs.sources import COUNTED, DAY, RECEIVED, SPAN_HOUR, SPAN_KEYS,
 #: How long the outcomes are kept.
 KEPT = timedelta(days=7)
 MAX_FINDINGS = 50
+EPOCH = datetime(1970, 1, 2, tzinfo=UTC)
 #: How far back each minute's check looks.
 RECENT = timedelta(hours=3)
 #: The sum of all runs is part of each minute's check up to this many; beyond, of the whole one only.
@@ -165,17 +166,25 @@ def check_books(*, now: datetime, since: datetime | None = None) -> list[Finding
 
 
 def _scope(now: datetime, since: datetime | None) -> dict[str, Any]:
-    # A span is received at most a day before it starts; from this day on, all spans are still there.
+    # From this day on all spans are still there: a span is received at most a day before it starts.
     kept = truncate(now.astimezone(UTC), "day") - DAY * (settings.SPAN_RETENTION_DAYS - 1)
     begin = max(since or kept, kept)
+    if since is None and not _has_runs_before(kept):
+        begin = EPOCH
     return {
         "since": begin,
         "since_ns": int(begin.timestamp()) * 10**9,
         "received_from": (begin - DAY).date(),
-        "day": truncate(since, "day") - DAY if since else datetime(1970, 1, 1, tzinfo=UTC),
-        "touched": since or datetime(1970, 1, 1, tzinfo=UTC),
+        "day": truncate(since, "day") - DAY if since else EPOCH,
+        "touched": since or EPOCH,
         "kept": kept,
     }
+
+
+def _has_runs_before(kept: datetime) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT FROM runs WHERE first_received_at < %s)", [kept])
+        return bool(cursor.fetchall()[0][0])
 
 
 def _extent(parameters: dict[str, Any]) -> tuple[int, int, int]:

@@ -5,7 +5,7 @@ Hours are whole everywhere: a range is widened to the hours that it touches.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, get_args
@@ -268,7 +268,7 @@ def coverage(filters: SpendFilters, from_: datetime, until: datetime, total: int
 
 def spend_cells(
     by: By, filters: SpendFilters, from_: datetime, until: datetime, interval: Interval
-) -> Iterator[tuple[datetime, str | None, Totals]]:
+) -> Generator[tuple[datetime, str | None, Totals]]:
     """Every key of every interval with its totals, without a limit, a chunk at a time: for exports."""
     source = cells(by, filters, floor_hour(from_), ceil_hour(until), interval=interval)
     statement = CELLS.format(interval=interval, cells=source.sql)
@@ -281,7 +281,7 @@ def kept_since() -> datetime:
     return truncate(timezone.now(), "day") - DAY * (settings.SPAN_RETENTION_DAYS - 1)
 
 
-def stream(statement: str, parameters: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+def stream(statement: str, parameters: dict[str, Any]) -> Generator[tuple[Any, ...]]:
     """The rows of a long answer; memory holds one chunk, and no transaction stays open for a slow reader."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(LONG_TIMEOUT)

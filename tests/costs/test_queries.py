@@ -120,3 +120,77 @@ def test_every_dimension_and_range_equals_the_sum_over_spans(booked: Any, filter
             assert found == {cell: cost for cell, cost in series.items() if cost}
             seen += len(expected)
     assert seen
+
+
+@pytest.mark.parametrize("by", get_args(By))
+def test_what_is_past_the_limit_is_summed_as_other(booked: Any, by: By) -> None:
+    from_, until = RANGES["days and edges"]
+    everything = queries.spend(by, SpendFilters(), from_, until, interval="hour")
+    short = queries.spend(by, SpendFilters(), from_, until, interval="hour", limit=1)
+    assert short.items == everything.items[:1]
+    assert short.total == everything.total
+    assert short.others == len(everything.items) - 1
+    rest = sum((item.totals for item in everything.items[1:]), Totals())
+    assert (short.other or Totals()) == rest
+    assert sum(point.value for point in short.series if point.is_other) == rest.cost_nano
+    assert sum(point.value for point in short.series) == everything.total.cost_nano
+
+
+@pytest.mark.parametrize("measure", ["llm_calls", "tool_calls", "output_tokens", "unpriced_calls"])
+@pytest.mark.parametrize("by", ["service", "user", "model"])
+def test_items_can_be_sorted_by_any_measure_both_ways(booked: Any, by: By, measure: str) -> None:
+    from_, until = RANGES["everything"]
+    for sort in (measure, f"-{measure}"):
+        items = queries.spend(by, SpendFilters(), from_, until, sort=sort).items
+        values = [getattr(item.totals, measure) for item in items]
+        assert values == sorted(values, reverse=sort.startswith("-"))
+
+
+def test_an_unknown_order_is_refused_before_it_reaches_the_database(booked: Any) -> None:
+    with pytest.raises(ValueError, match="key; DROP"):
+        queries.spend("user", SpendFilters(), START, START + DAYS, sort="key; DROP TABLE runs")
+
+
+@pytest.mark.parametrize("filters", FILTERS, ids=str)
+def test_the_period_before_counts_cut_hours_in_part(booked: Any, filters: dict[str, str]) -> None:
+    from_, until = START + timedelta(hours=2, minutes=15), START + timedelta(hours=27, minutes=45)
+    cells = brute_force(booked, "user", filters, from_, until)
+    first, last = queries.floor_hour(from_), queries.floor_hour(until)
+    shares = {first: 0.75, last: 0.75}
+    expected: dict[str | None, float] = defaultdict(float)
+    for (key, hour), totals in cells.items():
+        expected[key or None] += totals.cost_nano * shares.get(hour, 1.0)
+    asked = [*expected, "nobody"]
+    total, found = queries.costs_by_key("user", SpendFilters(**filters), from_, until, asked)
+    if queries.spend("user", SpendFilters(**filters), from_, until).reads == "runs":
+        # Whole runs count where they start: nearly the same.
+        assert total <= sum(cells.values(), Totals()).cost_nano
+    else:
+        assert total == pytest.approx(sum(expected.values()), abs=1)
+        assert found == pytest.approx({**expected, "nobody": 0}, abs=1)
+
+
+@pytest.mark.parametrize("filters", FILTERS, ids=str)
+def test_coverage_is_the_share_of_cost_with_a_user_a_feature_an_owner(booked: Any, filters: dict[str, str]) -> None:
+    from_, until = RANGES["days and edges"]
+    spans = [
+        (keys, totals.cost_nano)
+        for keys, hour, totals in booked
+        if all(keys[name] == value for name, value in filters.items())
+        and queries.floor_hour(from_) <= hour < queries.ceil_hour(until)
+    ]
+    total = sum(cost for _, cost in spans)
+    found = queries.coverage(SpendFilters(**filters), from_, until, total)
+    if not total:
+        assert found.user is None
+        return
+    assert found.user == pytest.approx(sum(cost for keys, cost in spans if keys["user"]) / total)
+    assert found.feature == pytest.approx(sum(cost for keys, cost in spans if keys["feature"]) / total)
+    assert found.owner == pytest.approx(sum(cost for keys, cost in spans if keys["team"]) / total)
+
+
+def test_a_cost_that_nobody_knows_is_not_zero() -> None:
+    assert Totals(unpriced_calls=2, llm_calls=2, input_tokens=9).known_cost_nano is None
+    assert Totals(cost_nano=5, unpriced_calls=1, llm_calls=2).known_cost_nano == 5
+    assert Totals(llm_calls=1, input_tokens=9).known_cost_nano == 0
+    assert Totals(llm_calls=1, errors=1).shown_cost_nano is None
