@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from agentops.costs.queries import BYS, INTERVALS
-from agentops.costs.sources import DAY, By, Interval, SpendFilters
-from agentops.pages import SHARED_PARAMETERS, PageContext
+from agentops.costs.sources import DAY, HOUR, By, Interval, SpendFilters
+from agentops.pages import SHARED_PARAMETERS, PageContext, Window
 from agentops.runs.api import clean
 
 #: What can be filtered by and shown as a chip; the environment has its own place in the frame.
@@ -47,6 +47,12 @@ USUALLY_BY_HOUR = 3 * DAY
 #: Shorter ranges are one bar by month.
 SHORTEST_BY_MONTH = 29 * DAY
 EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+
+
+def sensible(window: Window) -> tuple[datetime, datetime]:
+    """A window's range, moved into the years in which anything can be booked."""
+    from_ = min(max(window.from_, EARLIEST), LATEST - DAY)
+    return from_, max(min(window.until, LATEST), from_ + HOUR)
 
 
 def usual_interval(length: timedelta) -> Interval:
@@ -105,9 +111,7 @@ def read_spend(parameters: Mapping[str, Any], page: PageContext) -> Asked:
     wanted = str(parameters.get("by") or "")
     by: By = next((known for known in BYS if known == wanted), "service")
     values = {name: clean(str(parameters.get(name) or "")).strip() for name in FILTERS}
-    from_, until = max(page.window.from_, EARLIEST), min(page.window.until, LATEST)
-    if from_ >= until:
-        from_ = until - DAY
+    from_, until = sensible(page.window)
     length = until - from_
     intervals: list[Interval] = []
     for known, fits in zip(

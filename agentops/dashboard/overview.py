@@ -11,7 +11,7 @@ from django.views.decorators.http import require_safe
 
 from agentops.costs import charts
 from agentops.costs import queries as costs
-from agentops.costs.forms import usual_interval
+from agentops.costs.forms import sensible, usual_interval
 from agentops.costs.sources import By, SpendFilters
 from agentops.dashboard import figures
 from agentops.pages import page_context
@@ -28,19 +28,20 @@ def overview(request: HttpRequest) -> HttpResponse:
     """The page, or the region that htmx names as its target: tiles, services, top."""
     context = page_context(request)
     part = request.headers.get("HX-Target", "") if request.headers.get("HX-Request") else ""
-    environment, window, now = context["environment"], context["window"], context["now"]
+    environment, now = context["environment"], context["now"]
+    from_, until = sensible(context["window"])
     if part in ("", "tiles", "services"):
-        context["flight"], flying = figures.flights(environment, window.from_, window.until)
+        context["flight"], flying = figures.flights(environment, from_, until)
     if part in ("", "tiles"):
         context["money"] = figures.money(environment, now=now)
         context["pulse"] = figures.pulse(environment, now=now)
     if part in ("", "services"):
-        context["lines"] = figures.service_lines(environment, window.from_, window.until, flying, now=now)
+        context["lines"] = figures.service_lines(environment, from_, until, flying, now=now)
     if part in ("", "top"):
         context |= _top(request, context)
     if not part:
         parameters = request.GET.urlencode()
-        context["interval"] = usual_interval(window.length)
+        context["interval"] = usual_interval(until - from_)
         context["chart_url"] = reverse("dashboard:spend_chart") + (f"?{parameters}" if parameters else "")
     return render(request, f"dashboard/overview.html#{part}" if part in REGIONS else "dashboard/overview.html", context)
 
@@ -48,22 +49,23 @@ def overview(request: HttpRequest) -> HttpResponse:
 def _top(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     tab = request.GET.get("top", "")
     tab = tab if tab in TABS else "runs"
-    window, by = context["window"], TABS[tab]
+    from_, until = sensible(context["window"])
+    by = TABS[tab]
     filters = SpendFilters(environment=context["environment"])
     found: dict[str, Any] = {"tab": tab, "tabs": TABS}
     if by is None:
-        asked = RunFilters(environment=filters.environment, from_=window.from_, until=window.until)
+        asked = RunFilters(environment=filters.environment, from_=from_, until=until)
         runs = list_runs(asked, sort="-cost", limit=TOP).runs
         most = max((run.priced_nano for run in runs), default=0) or 1
         found["runs"] = [(run, 100 * run.priced_nano / most) for run in runs]
     else:
         # One more, because what has no user is not listed.
-        items = costs.spend(by, filters, window.from_, window.until, limit=TOP + 1).items
+        items = costs.spend(by, filters, from_, until, limit=TOP + 1).items
         items = [item for item in items if item.key is not None][:TOP]
         most = max((item.totals.cost_nano for item in items), default=0) or 1
         found["items"] = [(item, 100 * item.totals.cost_nano / most) for item in items]
-    total = costs.spend("environment", filters, window.from_, window.until).total
-    found["coverage"] = costs.coverage(filters, window.from_, window.until, total.cost_nano)
+    total = costs.spend("environment", filters, from_, until).total
+    found["coverage"] = costs.coverage(filters, from_, until, total.cost_nano)
     return found
 
 
@@ -71,10 +73,10 @@ def _top(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
 def spend_chart(request: HttpRequest) -> JsonResponse:
     """Spend by service over the window."""
     context = page_context(request)
-    window = context["window"]
+    from_, until = sensible(context["window"])
     filters = SpendFilters(environment=context["environment"])
-    interval = usual_interval(window.length)
-    report = costs.spend("service", filters, window.from_, window.until, interval=interval, limit=charts.NAMED)
+    interval = usual_interval(until - from_)
+    report = costs.spend("service", filters, from_, until, interval=interval, limit=charts.NAMED)
     # A line between two days would say that the day which has just begun fell to nothing.
     shape: Literal["area", "bars"] = "area" if interval == "hour" else "bars"
-    return JsonResponse(charts.stacked(report.series, window.from_, window.until, interval, by="service", shape=shape))
+    return JsonResponse(charts.stacked(report.series, from_, until, interval, by="service", shape=shape))
