@@ -5,7 +5,8 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 
 VENV ?= .venv
-PYTEST_WORKERS ?= 2
+# More than 0 spreads the tests over so many processes.
+PYTEST_WORKERS ?= 0
 PYTEST_ARGS ?=
 PY := $(VENV)/bin/python
 # A stamp for each state of a lock file: after a change the next command installs it.
