@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -14,6 +14,10 @@ NANO = 10**9
 #: Keys that get a layer of their own; more could not be told apart.
 NAMED = 7
 HATCH = {"shape": "/", "size": 6, "solidity": 0.45}
+Shape = Literal["area", "bars"]
+Unit = Literal["usd", "calls"]
+HOVER = {"hour": "%a %d %b %H:%M UTC", "day": "%a %d %b", "month": "%B %Y"}
+EMPTY = {"usd": "Nothing was spent in this time range.", "calls": "No tool was called in this time range."}
 
 
 def stacked(
@@ -23,53 +27,55 @@ def stacked(
     interval: Interval,
     *,
     by: By,
-    shape: Literal["area", "bars"] = "bars",
-    unit: Literal["usd", "calls"] = "usd",
+    shape: Shape = "bars",
+    unit: Unit = "usd",
+    names: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """A sum over time, a layer for each key, the largest at the bottom.
 
     A service keeps the colour it has everywhere, hatched when a larger one here has the same; other keys
-    are coloured by their place.
+    are coloured by their place. ``names`` says what keys are called that go by another name.
     """
     starts = list(bucket_starts(from_, until, interval))
     cells: dict[tuple[str | None, bool], dict[datetime, int]] = {}
     for point in points:
         cells.setdefault((point.key, point.is_other), {})[point.start] = point.value
     layers = sorted(cells, key=lambda layer: (layer[1], -sum(cells[layer].values())))
-    places = iter(range(len(layers)))
+    places = iter(SERVICE_SERIES)
+    scale = NANO if unit == "usd" else 1
     traces: list[dict[str, Any]] = []
-    used: set[int] = set()
     for key, is_other in layers:
-        values = cells[key, is_other]
         if is_other or key is None:
             series = OTHER_SERIES
         else:
-            series = series_index(key) if by == "service" else SERVICE_SERIES[next(places)]
-        trace: dict[str, Any] = {
-            "name": "other" if is_other else key or f"no {by}",
-            "series": series,
-            "x": [start.isoformat() for start in starts],
-            "y": [values.get(start, 0) / (NANO if unit == "usd" else 1) for start in starts],
-            "hovertemplate": "$%{y:,.4~f}" if unit == "usd" else "%{y:,}",
-        }
-        trace |= {"type": "bar"} if shape == "bars" else {"type": "scatter", "mode": "lines", "stackgroup": "all"}
-        if series in used:
-            trace |= (
-                {"hatched": True, "fillpattern": HATCH}
-                if shape == "area"
-                else {"hatched": True, "marker": {"pattern": HATCH}}
-            )
-        used.add(series)
-        traces.append(trace)
+            series = series_index(key) if by == "service" else next(places)
+        traces.append(
+            {
+                "name": "other" if is_other else (names or {}).get(key or "", key or f"no {by}"),
+                "series": series,
+                "x": [start.isoformat() for start in starts],
+                "y": [cells[key, is_other].get(start, 0) / scale for start in starts],
+                "hovertemplate": "$%{y:,.4~f}" if unit == "usd" else "%{y:,}",
+                **_drawn(shape, is_hatched=series in {trace["series"] for trace in traces}),
+            }
+        )
+    return {"traces": traces, "layout": _layout(interval, unit), "empty": EMPTY[unit]}
+
+
+def _drawn(shape: Shape, *, is_hatched: bool) -> dict[str, Any]:
+    if shape == "bars":
+        hatch = {"hatched": True, "marker": {"pattern": HATCH}} if is_hatched else {}
+        return {"type": "bar", **hatch}
+    hatch = {"hatched": True, "fillpattern": HATCH} if is_hatched else {}
+    return {"type": "scatter", "mode": "lines", "stackgroup": "all", **hatch}
+
+
+def _layout(interval: Interval, unit: Unit) -> dict[str, Any]:
+    months = {"dtick": "M1", "tickformat": "%b %Y"} if interval == "month" else {}
     return {
-        "traces": traces,
-        "layout": {
-            "barmode": "stack",
-            "yaxis": {"tickprefix": "$" if unit == "usd" else "", "tickformat": ",~r", "rangemode": "tozero"},
-            "xaxis": {"hoverformat": {"hour": "%a %d %b %H:%M UTC", "day": "%a %d %b", "month": "%B %Y"}[interval]}
-            | ({"dtick": "M1", "tickformat": "%b %Y"} if interval == "month" else {}),
-        },
-        "empty": "Nothing was spent in this time range." if unit == "usd" else "No tool was called in this time range.",
+        "barmode": "stack",
+        "yaxis": {"tickprefix": "$" if unit == "usd" else "", "tickformat": ",~r", "rangemode": "tozero"},
+        "xaxis": {"hoverformat": HOVER[interval], **months},
     }
 
 

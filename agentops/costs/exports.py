@@ -20,6 +20,28 @@ from agentops.costs.sources import CHARGE_KEYS, DAY, By, Interval, SpendFilters,
 from agentops.runs.api import rfc3339, usd
 
 LINES_AT_ONCE = 500
+COSTS = ("BilledCost", "ContractedCost", "EffectiveCost", "ListCost")
+#: What every charge has in common.
+CONSTANTS = {
+    "BillingAccountId": "agentops",
+    "BillingAccountName": "agentops",
+    "BillingCurrency": "USD",
+    "ChargeCategory": "Usage",
+    "ChargeFrequency": "Usage-Based",
+    "ConsumedUnit": "tokens",
+    "ServiceCategory": "AI and Machine Learning",
+    "ServiceSubcategory": "Generative AI",
+}
+#: Our own columns that are sums.
+MEASURED = {
+    "x_ModelCalls": "llm_calls",
+    "x_UnpricedCalls": "unpriced_calls",
+    "x_InputTokens": "input_tokens",
+    "x_OutputTokens": "output_tokens",
+    "x_CacheReadInputTokens": "cache_read_input_tokens",
+    "x_CacheCreationInputTokens": "cache_creation_input_tokens",
+    "x_ReasoningOutputTokens": "reasoning_output_tokens",
+}
 #: What a spreadsheet takes for a formula when a cell starts with it; full-width ones count too.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 #: The mandatory columns of FOCUS 1.2, in its order, with those of the recommended that are known; then our own.
@@ -147,44 +169,32 @@ def _charge(row: Sequence[Any], owners: dict[str, Ownership]) -> list[Any]:
     known = not keys["is_unpriced"]
     cost = usd(Decimal(totals["cost_nano"])) if known else None
     month = truncate(day, "month")
+    texts = {
+        "ChargeDescription": f"{model or 'Unnamed model'} tokens used by {service}",
+        "InvoiceIssuerName": provider,
+        "ProviderName": provider,
+        "PublisherName": publisher,
+        "ServiceName": f"{provider} models",
+        "SkuId": model,
+        "SubAccountId": service,
+        "x_Environment": keys["environment"],
+        "x_Team": owner.team if owner else None,
+        "x_Owner": owner.owner if owner else None,
+        "x_Agent": keys["agent"],
+        "x_Feature": keys["feature"],
+        "x_Model": model,
+    }
     values = {
-        **dict.fromkeys(("BilledCost", "ContractedCost", "EffectiveCost", "ListCost"), cost),
-        "BillingAccountId": "agentops",
-        "BillingAccountName": "agentops",
-        "BillingCurrency": "USD",
+        **CONSTANTS,
+        **dict.fromkeys(COSTS, cost),
         "BillingPeriodStart": _time(month),
         "BillingPeriodEnd": _time(truncate(month + 32 * DAY, "month")),
-        "ChargeCategory": "Usage",
-        "ChargeDescription": safe_cell(f"{model or 'Unnamed model'} tokens used by {service}"),
-        "ChargeFrequency": "Usage-Based",
         "ChargePeriodStart": _time(day),
         "ChargePeriodEnd": _time(day + DAY),
         "ConsumedQuantity": tokens,
-        "ConsumedUnit": "tokens",
-        "InvoiceIssuerName": safe_cell(provider),
-        "PricingCategory": "Standard" if known else None,
-        "PricingQuantity": tokens if known else None,
-        "PricingUnit": "tokens" if known else None,
-        "ProviderName": safe_cell(provider),
-        "PublisherName": safe_cell(publisher),
-        "ServiceCategory": "AI and Machine Learning",
-        "ServiceName": safe_cell(f"{provider} models"),
-        "ServiceSubcategory": "Generative AI",
-        "SkuId": safe_cell(model),
-        "SubAccountId": safe_cell(service),
-        "x_Environment": safe_cell(keys["environment"]),
-        "x_Team": safe_cell(owner.team if owner else None),
-        "x_Owner": safe_cell(owner.owner if owner else None),
-        "x_Agent": safe_cell(keys["agent"]),
-        "x_Feature": safe_cell(keys["feature"]),
-        "x_Model": safe_cell(model),
-        "x_ModelCalls": totals["llm_calls"],
-        "x_UnpricedCalls": totals["unpriced_calls"],
-        "x_InputTokens": totals["input_tokens"],
-        "x_OutputTokens": totals["output_tokens"],
-        "x_CacheReadInputTokens": totals["cache_read_input_tokens"],
-        "x_CacheCreationInputTokens": totals["cache_creation_input_tokens"],
-        "x_ReasoningOutputTokens": totals["reasoning_output_tokens"],
+        **({"PricingCategory": "Standard", "PricingQuantity": tokens, "PricingUnit": "tokens"} if known else {}),
+        **{column: safe_cell(text) for column, text in texts.items()},
+        **{column: totals[measure] for column, measure in MEASURED.items()},
     }
     return [values.get(column) for column in FOCUS_COLUMNS]
 

@@ -87,14 +87,14 @@ def _figures(asked: Asked, report: SpendReport, before: int) -> dict[str, Any]:
 def _table(asked: Asked, report: SpendReport, before: dict[str | None, int]) -> dict[str, Any]:
     items = [item for item in report.items if _belongs(asked, item)]
     most = max((_weight(asked, item.totals) for item in items), default=0)
-    names = {o.team: o.team_name for o in ownership().values()} if asked.by == "team" else {}
+    names = _names(asked)
     lines = []
     for item in items:
         runs = asked.runs_query(item.key)
         lines.append(
             Line(
                 key=item.key,
-                label=names.get(item.key) or item.key or "",
+                label=names.get(item.key or "", item.key or ""),
                 totals=item.totals,
                 share=100 * _weight(asked, item.totals) / most if most else 0,
                 growth=_growth(item.totals.cost_nano, before.get(item.key, 0)),
@@ -102,7 +102,12 @@ def _table(asked: Asked, report: SpendReport, before: dict[str | None, int]) -> 
                 drill_url=f"?{asked.drill_query(item.key)}" if item.key else "",
             )
         )
-    return {"lines": lines} | (_months(asked, report) if asked.interval == "month" else {})
+    return {"lines": lines} | (_months(asked, report, names) if asked.interval == "month" else {})
+
+
+def _names(asked: Asked) -> dict[str, str]:
+    """What keys are called, where that is not the key itself."""
+    return dict(Team.objects.values_list("slug", "name")) if asked.by == "team" else {}
 
 
 def _belongs(asked: Asked, item: Item) -> bool:
@@ -116,14 +121,18 @@ def _weight(asked: Asked, totals: Totals) -> int:
     return totals.tool_calls if asked.by == "tool" else totals.cost_nano
 
 
-def _months(asked: Asked, report: SpendReport) -> dict[str, Any]:
-    """Cost by month, a line for each key with any, and the months."""
-    months = list(charts.bucket_starts(asked.from_, asked.until, "month"))
+def _months(asked: Asked, report: SpendReport, names: dict[str, str]) -> dict[str, Any]:
+    """Cost by month, a line for each key with any, and the months, the latest first."""
+    months = list(charts.bucket_starts(asked.from_, asked.until, "month"))[::-1]
     cells: dict[tuple[str | None, bool], dict[datetime, int]] = {}
     for point in report.series:
         cells.setdefault((point.key, point.is_other), {})[point.start] = point.value
     order: list[tuple[str | None, bool]] = [*((item.key, False) for item in report.items), (None, True)]
-    lines = [(*key, [cells[key].get(month) for month in months]) for key in order if key in cells]
+    lines = [
+        (names.get(key or "", key), is_other, [cells[key, is_other].get(month) for month in months])
+        for key, is_other in order
+        if (key, is_other) in cells
+    ]
     totals = [sum(costs[place] or 0 for *_, costs in lines) for place in range(len(months))]
     return {"months": months, "month_lines": lines, "month_totals": totals}
 
@@ -167,6 +176,7 @@ def spend_chart(request: HttpRequest) -> JsonResponse:
             asked.interval,
             by=asked.by,
             unit="calls" if tools else "usd",
+            names=_names(asked),
         )
     )
 
