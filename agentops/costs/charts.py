@@ -45,11 +45,9 @@ def stacked(
     scale = NANO if unit == "usd" else 1
     traces: list[dict[str, Any]] = []
     for key, is_other in layers:
-        own = None if is_other else key
-        if by == "service":
-            series = series_index(own or "")
-        else:
-            series = OTHER_SERIES if own is None else next(places)
+        series = OTHER_SERIES
+        if not is_other and key is not None:
+            series = series_index(key) if by == "service" else next(places)
         traces.append(
             {
                 "name": "other" if is_other else (names or {}).get(key or "", key or f"no {by}"),
