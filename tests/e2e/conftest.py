@@ -119,16 +119,21 @@ def browser(chromium: str) -> Iterator[Browser]:
 NewContext = Callable[..., BrowserContext]
 
 
+@pytest.fixture(scope="session")
+def signed_in_states() -> dict[str, Any]:
+    """The cookies of those who have signed in, by name: hashing a password is slow on purpose."""
+    return {}
+
+
 @pytest.fixture(scope="module")
-def new_context(browser: Browser, site: Site) -> Iterator[NewContext]:
+def new_context(browser: Browser, site: Site, signed_in_states: dict[str, Any]) -> Iterator[NewContext]:
     """Makes a browser profile; ``new_context(user=ADMIN)`` is signed in as that person."""
     opened: list[BrowserContext] = []
-    signed_in: dict[str, Any] = {}
 
     def make(user: str | None = None, **options: Any) -> BrowserContext:
-        if user and user not in signed_in:
-            signed_in[user] = _sign_in(make(), user)
-        context = browser.new_context(base_url=site.url, storage_state=signed_in.get(user or ""), **options)
+        if user and user not in signed_in_states:
+            signed_in_states[user] = _sign_in(make(), user)
+        context = browser.new_context(base_url=site.url, storage_state=signed_in_states.get(user or ""), **options)
         context.set_default_timeout(PATIENCE_MS)
         opened.append(context)
         return context
@@ -140,9 +145,9 @@ def new_context(browser: Browser, site: Site) -> Iterator[NewContext]:
 
 def _sign_in(context: BrowserContext, user: str) -> Any:
     page = context.new_page()
-    page.goto("/login/")
+    page.goto("/login/?next=/setup/")
     page.get_by_label("Name").fill(user)
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
-    page.wait_for_url("**/")
+    page.wait_for_url("**/setup/")
     return context.storage_state()
