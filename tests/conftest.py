@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,9 @@ settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 settings.DATABASES["default"]["OPTIONS"].pop("pool")
 django.setup()
 
+from agentops.ingest.connections import connect  # noqa: E402  (Django must be set up first)
+from tests.ingest.simulation import clear_books  # noqa: E402
+
 
 def pytest_make_parametrize_id(val: object) -> str | None:
     """Name bytes by their length: gzip writes the time into them, and two workers must agree on every test's name."""
@@ -72,6 +76,16 @@ def pytest_unconfigure() -> None:
     for home in _homes:
         shutil.rmtree(home, ignore_errors=True)
     _started.clear()
+
+
+@pytest.fixture(autouse=True)
+def _emptied_books(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Leave no books behind a test that committed: Django empties its own tables, and does not know these."""
+    yield
+    mark = request.node.get_closest_marker("django_db")
+    if (mark and mark.kwargs.get("transaction")) or "transactional_db" in request.fixturenames:
+        with connect("test") as connection, connection.cursor() as cursor:
+            clear_books(cursor)
 
 
 @pytest.fixture(scope="session")

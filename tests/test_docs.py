@@ -5,19 +5,16 @@ from __future__ import annotations
 import asyncio
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from django.conf import settings
-from django.db import connection
 
 from agentops.accounts.actions import create_ingest_key
 from agentops.costs.models import Dimension, SpendDaily
 from agentops.front import build
 from agentops.runs.models import Run
 from tests.ingest.asgi import Answer, call
-from tests.ingest.simulation import clear_books
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -123,14 +120,6 @@ async def send(headers: dict[str, str], body: bytes) -> Answer:
     return answer
 
 
-@pytest.fixture
-def _emptied_books() -> Iterator[None]:
-    yield
-    with connection.cursor() as cursor:
-        clear_books(cursor)
-
-
-@pytest.mark.usefixtures("_emptied_books")
 @pytest.mark.django_db(transaction=True)
 def test_the_first_trace_of_the_readme_is_booked_at_what_it_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -83,7 +83,7 @@ def test_spans_that_retention_dropped_are_no_difference(booked: None) -> None:
 
 
 @pytest.mark.parametrize("whole", [False, True])
-def test_the_task_records_each_outcome_and_keeps_a_week(committed: None, whole: bool) -> None:
+def test_the_task_records_each_outcome_and_keeps_a_week(transactional_db: None, whole: bool) -> None:
     book_runs(range(4))
     old = Reconciliation.objects.create(duration_ms=1, spans=0, cost_nano=0, discrepancy_nano=0)
     Reconciliation.objects.filter(pk=old.pk).update(checked_at=timezone.now() - timedelta(days=8))

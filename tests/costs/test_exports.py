@@ -183,7 +183,7 @@ def test_a_file_is_read_through_a_cursor_that_is_closed_when_the_reader_leaves(d
         assert cursors() == 0
 
 
-def test_an_asgi_server_gets_the_file_piece_by_piece(committed: None) -> None:
+def test_an_asgi_server_gets_the_file_piece_by_piece(transactional_db: None) -> None:
     book_entries([_call(n + 1, f"user {n}") for n in range(5)])
     user = User.objects.create_user("viewer")
 
