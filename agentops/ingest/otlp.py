@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,12 +10,10 @@ from dataclasses import dataclass, field
 
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
-from opentelemetry.proto.resource.v1.resource_pb2 import Resource as ResourceMessage
-from opentelemetry.proto.trace.v1.trace_pb2 import Span as SpanMessage
 
 from agentops.domain.dialects.normalise import DIALECTS
 from agentops.domain.spans import Attributes, AttributeValue, Event, RawSpan, Resource
-from agentops.ingest import wire
+from agentops.ingest import messages, wire
 
 MAX_SPAN_BYTES = 4 * 1024 * 1024
 #: A span, resource or scope larger than this is walked before it is built.
@@ -178,7 +177,7 @@ def _resource(data: memoryview, where: _Slice | None, decoded: Decoded) -> Attri
     if where is None:
         return {}
     try:
-        return _attributes(ResourceMessage.FromString(_checked(data, *where, wire.RESOURCE)).attributes, decoded)
+        return _attributes(messages.parse_resource(_checked(data, *where, wire.RESOURCE)).attributes, decoded)
     except (wire.Malformed, wire.TooManyFields, wire.TooDeep, TooManyBytes, DecodeError):
         decoded.notes["a resource could not be decoded: its attributes are not known"] += 1
         return {}
@@ -208,59 +207,77 @@ def _checked(data: memoryview, start: int, end: int, schema: wire.Schema) -> byt
 
 def _span(data: memoryview, start: int, end: int, scope: str, resource: Resource, decoded: Decoded) -> RawSpan | None:
     try:
-        message = SpanMessage.FromString(_checked(data, start, end, wire.SPAN))
+        message = messages.parse_span(_checked(data, start, end, wire.SPAN))
+        events, status = message.events, message.status
+        return RawSpan(
+            message.trace_id,
+            message.span_id,
+            message.parent_span_id,
+            message.name,
+            message.start_time_unix_nano,
+            message.end_time_unix_nano,
+            status.code,
+            status.message,
+            _attributes(message.attributes, decoded),
+            _events(events, decoded) if events else [],
+            scope,
+            resource,
+        )
     except (wire.Malformed, DecodeError):
         decoded.reject("a span could not be decoded (invalid UTF-8, or not a protobuf message)")
-        return None
     except (wire.TooManyFields, wire.TooDeep):
         decoded.reject("a span holds too many or too deeply nested values")
-        return None
     except TooManyBytes:
         decoded.reject(f"a span is larger than {MAX_SPAN_BYTES} bytes")
-        return None
-    events = message.events
-    decoded.spend(len(events))
-    status = message.status
-    return RawSpan(
-        message.trace_id,
-        message.span_id,
-        message.parent_span_id,
-        message.name,
-        message.start_time_unix_nano,
-        message.end_time_unix_nano,
-        status.code,
-        status.message,
-        _attributes(message.attributes, decoded),
-        [
-            Event(event.name, event.time_unix_nano, _attributes(event.attributes, decoded))
-            for event in events[:MAX_EVENTS]
-        ]
-        if events
-        else [],
-        scope,
-        resource,
-    )
+    return None
 
 
-def _attributes(pairs: Sequence[KeyValue], decoded: Decoded) -> Attributes:
+def _events(parts: Sequence[bytes], decoded: Decoded) -> list[Event]:
+    decoded.spend(len(parts))
+    events = [messages.parse_event(part) for part in parts[:MAX_EVENTS]]
+    return [Event(event.name, event.time_unix_nano, _attributes(event.attributes, decoded)) for event in events]
+
+
+#: Short attributes by their bytes: most of a span's came with others before.
+_seen: dict[bytes, tuple[str, AttributeValue]] = {}
+_MAX_SEEN, _MAX_SEEN_BYTES = 16_384, 96
+
+
+def _attributes(parts: Sequence[bytes], decoded: Decoded) -> Attributes:
+    """Attributes by name. Raises ``DecodeError``."""
+    pairs = list(parts)
     decoded.spend(len(pairs))
     found: Attributes = {}
     for pair in pairs if len(pairs) <= MAX_ATTRIBUTES else _most_telling(pairs):
-        value = pair.value
-        # By far the most frequent kinds first; reading an unset string is cheap.
-        text = value.string_value
-        if text:
-            found[pair.key] = text if len(text) <= MAX_VALUE_CHARS else text[:MAX_VALUE_CHARS]
+        if len(pair) > _MAX_SEEN_BYTES:
+            key, value = _attribute(pair, decoded)
+        elif (seen := _seen.get(pair)) is not None:
+            key, value = seen
         else:
-            found[pair.key] = _value(value, 0, decoded)
+            key, value = _attribute(pair, decoded)
+            if not isinstance(value, (list, dict)):
+                if len(_seen) >= _MAX_SEEN:
+                    _seen.clear()
+                _seen[pair] = sys.intern(key), value
+        found[key] = value
     return found
 
 
-def _most_telling(pairs: Sequence[KeyValue]) -> Iterable[KeyValue]:
+def _attribute(pair: bytes, decoded: Decoded) -> tuple[str, AttributeValue]:
+    message = KeyValue.FromString(pair)
+    value = message.value
+    # By far the most frequent kinds first; reading what is not set is cheap.
+    text = value.string_value
+    if text:
+        return message.key, text if len(text) <= MAX_VALUE_CHARS else text[:MAX_VALUE_CHARS]
+    return message.key, value.int_value or _value(value, 0, decoded)
+
+
+def _most_telling(pairs: Sequence[bytes]) -> Iterable[bytes]:
     """The first attributes, and of the others those that a dialect reads: none hides the tokens."""
     yield from pairs[:MAX_ATTRIBUTES]
     for pair in pairs[MAX_ATTRIBUTES:]:
-        if pair.key in TELLING:
+        if KeyValue.FromString(pair).key in TELLING:
             yield pair
 
 
