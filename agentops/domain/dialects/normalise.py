@@ -9,12 +9,10 @@ from agentops.domain.dialects import values
 from agentops.domain.dialects.genai import GENAI, GENAI_WITHOUT_OPERATION, OPENAI_AGENTS
 from agentops.domain.dialects.openinference import OPENINFERENCE
 from agentops.domain.dialects.pydantic_ai import PYDANTIC_AI
-from agentops.domain.dialects.table import EXPLICIT, FALLBACK, Dialect
+from agentops.domain.dialects.table import Dialect, Names
 from agentops.domain.spans import (
     ATTRIBUTION,
     COSTED_KINDS,
-    RANK_EXPLICIT,
-    RANK_FALLBACK,
     Attributes,
     AttributeValue,
     CostBasis,
@@ -53,9 +51,12 @@ _NAMED_ERROR = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception|Exceeded|Timeout|I
 #: What the conventions call an error of no known type.
 _OTHER_ERROR = "_OTHER"
 
+#: What says nothing, so that the next name is asked.
+_BLANK = (None, "")
+
 Fields = dict[str, AttributeValue]
-#: A dimension's best value: (its place in the order of precedence, text).
-Dimensions = dict[str, tuple[int, str]]
+#: A dimension's best value and what that is worth.
+Dimensions = dict[str, tuple[str, int]]
 
 
 def normalise(raw: RawSpan, service: str, *, keep_content: bool = True, max_text: int = 65_536) -> Span:
@@ -94,7 +95,7 @@ def normalise(raw: RawSpan, service: str, *, keep_content: bool = True, max_text
     if keep_content:
         _keep_content(span, fields, max_text, raw=raw, dialect=dialect)
         if rest:
-            _keep_rest(span, rest, raw.attributes, dialect.noise)
+            _keep_rest(span, rest, raw.attributes)
     return span
 
 
@@ -108,69 +109,55 @@ def _recognise(raw: RawSpan) -> tuple[Kind, Dialect]:
     return _OTHER, GENAI
 
 
-def _read(attributes: Attributes, dialect: Dialect) -> tuple[Fields, Dimensions, list[str]]:
-    """One pass: the best value of each field and dimension, and which attributes serve none."""
+def _read(attributes: Attributes, dialect: Dialect) -> tuple[Fields, Dimensions, Names]:
+    """The best value of each field and dimension, and which attributes serve none."""
+    reading = dialect.reading(tuple(attributes))
+    rest = reading.rest
+    if dialect.expand and (members := _members(attributes, dialect.expand)):
+        attributes = members | {name: value for name, value in attributes.items() if value not in _BLANK}
+        reading = dialect.reading(tuple(attributes))
     fields: Fields = {}
+    for field, names in reading.fields:
+        for name in names:
+            value = attributes[name]
+            if value is not None and value != "":
+                fields[field] = value
+                break
     dimensions: Dimensions = {}
-    places: dict[str, int] = {}
-    rest: list[str] = []
-    _collect(attributes, dialect.readers, (fields, dimensions, places), rest)
-    for source, prefix in dialect.expand:
-        if source in attributes and (members := _members(attributes[source], prefix)):
-            _collect(members, dialect.readers, (fields, dimensions, places), [])
+    find = values.name
+    for dimension, ranked in reading.dimensions:
+        for rank, name in ranked:
+            # What was scrubbed or is blank does not hide a value that comes after it.
+            if (text := find(attributes[name])) is not None:
+                dimensions[dimension] = (text, rank)
+                break
     return fields, dimensions, rest
 
 
-def _collect(
-    attributes: Attributes,
-    readers: dict[str, tuple[tuple[str, int], ...]],
-    found: tuple[Fields, Dimensions, dict[str, int]],
-    rest: list[str],
-) -> None:
-    fields, dimensions, places = found
-    find, name = readers.get, values.name
-    for key, value in attributes.items():
-        reader = find(key)
-        if reader is None:
-            rest.append(key)
-        elif value is not None and value != "":
-            for field, place in reader:
-                if not place:
-                    fields[field] = value
-                    if places:
-                        places.pop(field, None)
-                elif place < EXPLICIT:
-                    if field not in fields or place < places.get(field, 0):
-                        places[field] = place
-                        fields[field] = value
-                elif (field not in dimensions or place < dimensions[field][0]) and (text := name(value)) is not None:
-                    # What was scrubbed or is blank does not hide a value that comes after it.
-                    dimensions[field] = (place, text)
-
-
-def _members(value: AttributeValue, prefix: str) -> Attributes:
-    """The members of a JSON object as attributes of their own."""
-    if isinstance(value, str) and value.startswith("{") and len(value) <= MAX_EXPANDED_CHARS:
-        value = values.parse_json(value)
-    return {f"{prefix}{member}": inner for member, inner in value.items()} if isinstance(value, dict) else {}
+def _members(attributes: Attributes, expand: tuple[tuple[str, str], ...]) -> Attributes:
+    """The members of attributes that hold a JSON object, as attributes of their own."""
+    found: Attributes = {}
+    for source, prefix in expand:
+        value = attributes.get(source)
+        if isinstance(value, str) and value.startswith("{") and len(value) <= MAX_EXPANDED_CHARS:
+            value = values.parse_json(value)
+        if isinstance(value, dict):
+            for member, inner in value.items():
+                found.setdefault(f"{prefix}{member}", inner)
+    return found
 
 
 def _attribute(span: Span, own: Dimensions, resource: Resource) -> None:
     shared = resource.derived.get("attribution")
     if shared is None:
         of_resource = _read(resource.attributes, GENAI)[1]
-        shared = {d: (text, _rank(place)) for d, (place, text) in of_resource.items() if d in ATTRIBUTION}
+        shared = {dimension: best for dimension, best in of_resource.items() if dimension in ATTRIBUTION}
         resource.derived["attribution"] = shared
     found = span.attribution
     found.update(shared)
-    for dimension, (place, text) in own.items():
-        rank = _rank(place)
-        if dimension not in found or rank <= found[dimension][1]:
-            found[dimension] = (text, rank)
-
-
-def _rank(place: int) -> int:
-    return RANK_EXPLICIT if place < FALLBACK else RANK_FALLBACK
+    for dimension, best in own.items():
+        if dimension not in found or best[1] <= found[dimension][1]:
+            found[dimension] = best
 
 
 def _fail(span: Span, raw: RawSpan, max_text: int) -> None:
@@ -281,12 +268,12 @@ def _keep_content(span: Span, fields: Fields, limit: int, *, raw: RawSpan, diale
         ]
 
 
-def _keep_rest(span: Span, rest: Iterable[str], attributes: Attributes, noise: tuple[str, ...]) -> None:
+def _keep_rest(span: Span, rest: Iterable[str], attributes: Attributes) -> None:
     """Keep what no table reads, for people to look at."""
     kept: dict[str, AttributeValue] = {}
     for key in rest:
         value = attributes[key]
-        if value is None or (noise and key.startswith(noise)):
+        if value is None:
             continue
         if not isinstance(value, (int, float)):
             value = values.text(value, MAX_ATTRIBUTE_CHARS)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from agentops.domain.spans import Attributes, AttributeValue, Kind, RawSpan
+from agentops.domain.spans import RANK_EXPLICIT, RANK_FALLBACK, Attributes, AttributeValue, Kind, RawSpan
 
 #: Attribute names in order of precedence: the first that is present and not empty counts.
 Names = tuple[str, ...]
 Tables = Mapping[str, Names]
 
 EXPLICIT, FALLBACK = 1_000, 2_000
+#: Sets of names that are remembered for each dialect, and the most names of one.
+_MAX_READINGS, _MAX_NAMES = 4_096, 64
 
 
 def nothing(_: RawSpan, __: Attributes) -> list[dict[str, object]]:
@@ -22,6 +24,18 @@ def nothing(_: RawSpan, __: Attributes) -> list[dict[str, object]]:
 def as_is(_: RawSpan, value: AttributeValue) -> AttributeValue:
     """The value as the attribute carries it."""
     return value
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the attributes of one set of names serve: each field and dimension with its names, best first.
+
+    A dimension's names come with what each is worth. ``rest`` serves nothing, and is no noise.
+    """
+
+    fields: tuple[tuple[str, Names], ...]
+    dimensions: tuple[tuple[str, tuple[tuple[int, str], ...]], ...]
+    rest: Names
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +67,7 @@ class Dialect:
     #: precedence; a place from ``EXPLICIT`` on is a dimension of attribution, from ``FALLBACK`` on
     #: one of little worth.
     readers: dict[str, tuple[tuple[str, int], ...]] = field(init=False)
+    _readings: dict[Names, Reading] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         """Turn the tables around, so that one pass over a span's attributes finds every field."""
@@ -62,6 +77,36 @@ class Dialect:
                 for place, name in enumerate(names, first):
                     readers[name] = (*readers.get(name, ()), (target, place))
         object.__setattr__(self, "readers", readers)
+
+    def reading(self, names: Names) -> Reading:
+        """How to read attributes with these names. Most spans have the same names as many others."""
+        found = self._readings.get(names)
+        if found is None:
+            found = self._reading(names)
+            if len(names) <= _MAX_NAMES:
+                if len(self._readings) >= _MAX_READINGS:
+                    self._readings.clear()
+                self._readings[names] = found
+        return found
+
+    def _reading(self, names: Names) -> Reading:
+        serving: dict[str, list[tuple[int, str]]] = {}
+        for name in names:
+            for target, place in self.readers.get(name, ()):
+                serving.setdefault(target, []).append((place, name))
+        fields, dimensions = [], []
+        for target, found in serving.items():
+            found.sort()
+            if found[0][0] < EXPLICIT:
+                fields.append((target, tuple(name for _, name in found)))
+            else:
+                dimensions.append((target, tuple((_worth(place), name) for place, name in found)))
+        rest = (name for name in names if name not in self.readers and not name.startswith(self.noise))
+        return Reading(tuple(fields), tuple(dimensions), tuple(rest))
+
+
+def _worth(place: int) -> int:
+    return RANK_EXPLICIT if place < FALLBACK else RANK_FALLBACK
 
 
 def before(first: Tables, then: Tables) -> dict[str, Names]:
