@@ -128,7 +128,7 @@ def _book_new(cursor: Cursor[Any], fresh: list[Entry], claimed: dict[SpanKey, da
     trees = _runs_with_trees(cursor, states, by_run, claimed)
     moved = {key for key, state in states.items() if state.existed and state.attribution != state.was}
     reread = [key for key in sorted(trees | moved) if states[key].existed]
-    stored = runs.stored_spans(cursor, reread) if reread else {}
+    stored = runs.stored_spans(cursor, [states[key] for key in reread]) if reread else {}
 
     rebooked: list[tuple[Any, ...]] = []
     corrections: list[tuple[RunKey, Sequence[int]]] = []
@@ -150,23 +150,26 @@ def _book_new(cursor: Cursor[Any], fresh: list[Entry], claimed: dict[SpanKey, da
 
 
 def _book_plain(cells: costs.Cells, service: str, place: Place, entries: list[Entry]) -> None:
-    """Roll up new spans that speak for themselves."""
-    sums: dict[tuple[int, str, str, str], list[int]] = {}
+    """Roll up new spans of one run that speak for themselves."""
+    steps: dict[tuple[int, str, str, str], list[int]] = {}
     for entry in entries:
         measures = entry.measures
         if measures is NO_MEASURES:
             continue
         span = entry.span
         where = (span.start_ns // NS_PER_HOUR, span.agent_name or "", model_key(span), tool_key(span))
-        total = sums.get(where)
+        total = steps.get(where)
         if total is None:
-            sums[where] = list(measures)
+            steps[where] = list(measures)
         else:
-            for i, value in enumerate(measures):
-                if value:
-                    total[i] += value
-    for (hour, agent, model, tool), total in sums.items():
-        _add(cells, service, place, hour, agent, model, tool, total)
+            _add_to(total, measures)
+    environment = place[0]
+    hours: dict[int, list[int]] = {}
+    for (hour, agent, model, tool), total in steps.items():
+        _add_keys(cells, hour, environment, service, ((_BY_AGENT, agent), (_BY_MODEL, model), (_BY_TOOL, tool)), total)
+        _add_to(hours.setdefault(hour, list(NO_MEASURES)), total)
+    for hour, total in hours.items():
+        _add_keys(cells, hour, environment, service, _run_keys(place), total)
 
 
 def _book_again(
@@ -233,56 +236,65 @@ def _runs_with_trees(
     unseen -= claimed.keys()
     if unseen:
         trees |= runs.runs_with_llm_parents(cursor, sorted(unseen))
-    answers = [
-        (key[0], key[1], e.span.response_id)
-        for key, state in states.items()
-        if state.existed and key not in trees
-        for e in by_run[key]
-        if e.span.response_id and e.span.kind in _MODEL_KINDS
-    ]
+    answers: set[str] = set()
+    answered = []
+    for key, state in states.items():
+        if not state.existed or key in trees:
+            continue
+        ids = {e.span.response_id for e in by_run[key] if e.span.response_id and e.span.kind in _MODEL_KINDS}
+        if ids:
+            answers |= ids
+            answered.append(state)
     if answers:
-        trees |= runs.runs_with_responses(cursor, answers)
+        trees |= runs.runs_with_responses(cursor, answered, sorted(answers))
     return trees
 
 
 def _delta(key: RunKey, entries: list[Entry]) -> RunDelta:
     delta = RunDelta(key=key, needs_tree=needs_tree(entry.span for entry in entries))
+    delta.start_ns = min(entry.span.start_ns for entry in entries)
+    delta.end_ns = max(entry.span.end_ns for entry in entries)
+    parents, agents, scopes = set(), set(), set()
     for entry in entries:
         span = entry.span
-        is_root = not span.parent_span_id
-        delta.start_ns = min(delta.start_ns, span.start_ns)
-        delta.end_ns = max(delta.end_ns, span.end_ns)
-        if is_root:
+        parent = span.parent_span_id
+        if parent:
+            parents.add(parent)
+        else:
             delta.has_root = True
             delta.root_error |= span.is_error
             delta.name = min(delta.name or span.name, span.name)
-        else:
-            delta.parents.add(span.parent_span_id.hex())
-        if span.kind in _CONCLUDING_KINDS:
-            delta.last_ended = max(delta.last_ended, (span.end_ns, span.is_error))
+        kind = span.kind
+        if kind in _CONCLUDING_KINDS and (ended := (span.end_ns, span.is_error)) > delta.last_ended:
+            delta.last_ended = ended
         if span.agent_name:
-            delta.agents.add(span.agent_name)
-        if span.kind in _MODEL_KINDS:
-            delta.llm_scopes.add(span.scope)
-        _attribute(delta, span, is_root=is_root)
-        measures = entry.measures
-        if measures is not NO_MEASURES:
-            for i, value in enumerate(measures):
-                if value:
-                    delta.measures[i] += value
+            agents.add(span.agent_name)
+        if kind in _MODEL_KINDS:
+            scopes.add(span.scope)
+        if span.attribution:
+            _attribute(delta.best, span, below_root=bool(parent))
+        if entry.measures is not NO_MEASURES:
+            _add_to(delta.measures, entry.measures)
+    delta.agents, delta.llm_scopes = agents, scopes
+    delta.parents = {parent.hex() for parent in parents}
     delta.spans = len(entries)
     return delta
 
 
-def _attribute(delta: RunDelta, span: Span, *, is_root: bool) -> None:
+def _attribute(best: dict[str, tuple[int, str]], span: Span, *, below_root: bool) -> None:
     # Explicit values before fallbacks, the root's before others', then the earliest span's.
     start_us = span.start_ns // 1000
-    below = 0 if is_root else 1
     for dimension, (value, rank) in span.attribution.items():
-        candidate = (((rank * 2 + below) << _RANK_SHIFT) + start_us, value)
-        best = delta.best.get(dimension)
-        if best is None or candidate < best:
-            delta.best[dimension] = candidate
+        order = ((rank * 2 + below_root) << _RANK_SHIFT) + start_us
+        held = best.get(dimension)
+        if held is None or order < held[0] or (order == held[0] and value < held[1]):
+            best[dimension] = (order, value)
+
+
+def _add_to(total: list[int], measures: Sequence[int]) -> None:
+    for i, value in enumerate(measures):
+        if value:
+            total[i] += value
 
 
 def measures_of(span: Span, cost: Cost) -> tuple[int, ...]:
@@ -401,38 +413,37 @@ def _add_item(cells: costs.Cells, service: str, place: Place, item: Item, bookin
     if item.measures is NO_MEASURES or booking.merged_into:
         return
     measures = item.measures if sign > 0 else tuple(-value for value in item.measures)
-    _add(cells, service, place, item.hour, booking.agent or "", item.model, item.tool, measures)
+    keys = ((_BY_AGENT, booking.agent or ""), (_BY_MODEL, item.model), (_BY_TOOL, item.tool))
+    _add_keys(cells, item.hour, place[0], service, (*_run_keys(place), *keys), measures)
 
 
-def _add(
-    cells: costs.Cells,
-    service: str,
-    place: Place,
-    hour: int,
-    agent: str,
-    model: str,
-    tool: str,
-    measures: Sequence[int],
-) -> None:
-    environment, user, feature, session, release = place
-    for dimension, key in (
+def _run_keys(place: Place) -> tuple[tuple[int, str], ...]:
+    """The dimensions that all spans of a run share."""
+    _, user, feature, session, release = place
+    return (
         (_SERVICE, ""),
         (_BY_USER, user),
         (_BY_FEATURE, feature),
         (_BY_SESSION, session),
         (_BY_RELEASE, release),
-        (_BY_AGENT, agent),
-        (_BY_MODEL, model),
-        (_BY_TOOL, tool),
-    ):
+    )
+
+
+def _add_keys(
+    cells: costs.Cells,
+    hour: int,
+    environment: str,
+    service: str,
+    keys: Iterable[tuple[int, str]],
+    measures: Sequence[int],
+) -> None:
+    for dimension, key in keys:
         cell = (dimension, hour, environment, service, key)
         total = cells.get(cell)
         if total is None:
             cells[cell] = list(measures)
         else:
-            for i, value in enumerate(measures):
-                if value:
-                    total[i] += value
+            _add_to(total, measures)
 
 
 def _sum_into(total: list[int], measures: Iterable[int], sign: int) -> None:

@@ -23,7 +23,7 @@ from django.conf import settings
 
 from agentops.domain.dialects import normalise
 from agentops.domain.pricing import PriceList, span_cost
-from agentops.domain.spans import RawSpan
+from agentops.domain.spans import Resource
 from agentops.ingest import store
 from agentops.ingest.batch import Batch, Receipt, Unavailable
 from agentops.ingest.booking import Entry, Outcome, book
@@ -47,6 +47,8 @@ ATTEMPTS = 4
 UNKNOWN_SERVICE = "unknown_service"
 MAX_SERVICE_CHARS = 128
 MAX_RUN_TOPICS = 200
+#: Different warnings that one request is answered with.
+MAX_WARNINGS = 10
 
 #: SQLSTATE classes and codes that say *not now*, rather than *never*.
 _RETRY_HERE = {"40001", "40P01"}
@@ -63,7 +65,6 @@ class Job:
     failures: list[str]
     done: Callable[[Receipt | BaseException], None]
     receipt: Receipt | None = None
-    conflicts: int = 0
 
 
 @dataclass(slots=True)
@@ -133,9 +134,13 @@ class Pipeline:
         entries: list[Entry] = []
         failures: list[str] = []
         keep, limit, prices = settings.INGEST_KEEP_CONTENT, settings.INGEST_MAX_TEXT_CHARS, self._prices
+        service, resource = batch.service, None
         for raw in batch.spans:
             try:
-                span = normalise(raw, batch.service or service_of(raw), keep_content=keep, max_text=limit)
+                if raw.resource is not resource:
+                    resource = raw.resource
+                    service = batch.service or service_of(resource)
+                span = normalise(raw, service, keep_content=keep, max_text=limit)
                 self._cardinality.bound(span, own_service=bool(batch.service))
                 content = orjson.dumps(span.content, default=str).decode() if span.content else None
                 entries.append(Entry(span, span_cost(span, prices), content))
@@ -154,9 +159,9 @@ class Pipeline:
         self._threads.shutdown(wait=False)
 
 
-def service_of(raw: RawSpan) -> str:
-    """The service that a collector's span names, as it is stored."""
-    name = raw.resource.attributes.get("service.name")
+def service_of(resource: Resource) -> str:
+    """The service that a collector's spans name, as it is stored."""
+    name = resource.attributes.get("service.name")
     if not isinstance(name, str) or not name.strip():
         return UNKNOWN_SERVICE
     return name.strip().replace("\x00", "�")[:MAX_SERVICE_CHARS]
@@ -272,8 +277,7 @@ class Writer:
         entries = [entry for job in jobs for entry in job.entries]
         with self._connection.transaction(), self._connection.cursor(binary=True) as cursor:
             outcome = book(cursor, entries, self._known_services)
-            _count(jobs, outcome)
-            store.add_counters(cursor, _counters(jobs, outcome))
+            store.add_counters(cursor, _settle(jobs, outcome))
             if outcome.runs:
                 result.topics = _topics(outcome)
                 result.event_id = live.record(cursor, result.topics)
@@ -290,26 +294,8 @@ class Writer:
             self._connection = None
 
 
-def _count(jobs: Iterable[Job], outcome: Outcome) -> None:
-    unclaimed = set(outcome.accepted)
-    for job in jobs:
-        accepted = duplicates = conflicts = 0
-        for entry in job.entries:
-            if entry.key in unclaimed:
-                unclaimed.remove(entry.key)
-                accepted += 1
-            else:
-                duplicates += 1
-                conflicts += entry.key in outcome.conflicts
-        job.conflicts = conflicts
-        warnings = list(job.failures)
-        if conflicts:
-            warnings.append(f"{conflicts} spans came again with other content: the first one counts")
-        warnings += sorted({w for entry in job.entries for w in entry.span.warnings})[:10]
-        job.receipt = Receipt(accepted=accepted, duplicates=duplicates, warnings=warnings)
-
-
-def _counters(jobs: Iterable[Job], outcome: Outcome) -> dict[str, store.Counters]:
+def _settle(jobs: Iterable[Job], outcome: Outcome) -> dict[str, store.Counters]:
+    """Give each request its receipt; what is counted of them by service."""
     counters: dict[str, store.Counters] = {}
     unclaimed = set(outcome.accepted)
     for job in jobs:
@@ -317,14 +303,29 @@ def _counters(jobs: Iterable[Job], outcome: Outcome) -> dict[str, store.Counters
         requests.requests += 1
         requests.rejected_spans += job.batch.rejected
         requests.bytes_received += len(job.batch.body)
+        accepted = conflicts = 0
+        warnings: set[str] = set()
         for entry in job.entries:
-            counter = counters.setdefault(entry.span.service, store.Counters())
+            span = entry.span
+            counter = counters.get(span.service)
+            if counter is None:
+                counter = counters[span.service] = store.Counters()
             if entry.key in unclaimed:
                 unclaimed.remove(entry.key)
                 counter.accepted_spans += 1
+                accepted += 1
             else:
                 counter.duplicate_spans += 1
-                counter.conflicting_spans += entry.key in outcome.conflicts
+                if entry.key in outcome.conflicts:
+                    counter.conflicting_spans += 1
+                    conflicts += 1
+            if span.warnings:
+                warnings.update(span.warnings)
+        said = list(job.failures)
+        if conflicts:
+            said.append(f"{conflicts} spans came again with other content: the first one counts")
+        said += sorted(warnings)[:MAX_WARNINGS]
+        job.receipt = Receipt(accepted=accepted, duplicates=len(job.entries) - accepted, warnings=said)
     return counters
 
 

@@ -64,6 +64,8 @@ class RunState:
     needs_tree: bool
     open_parents: list[str]
     llm_scopes: list[str]
+    #: The day on which its first span came: no partition before it holds any.
+    since: date
 
 
 @dataclass(slots=True, frozen=True)
@@ -142,17 +144,24 @@ def runs_with_llm_parents(cursor: Cursor[Any], parents: Iterable[SpanKey]) -> se
     return {(row[0], row[1]) for row in cursor.fetchall()}
 
 
+#: One pass over each run, whatever the number of answers; the day lets partitions before it be left out.
 RESPONSES = """
 SELECT DISTINCT s.trace_id, s.service
-FROM unnest(%b::bytea[], %b::text[], %b::text[]) AS u (trace_id, service, response_id)
-JOIN spans s USING (trace_id, service, response_id)
+FROM unnest(%b::bytea[], %b::text[], %b::date[]) AS k (trace_id, service, since)
+JOIN spans s ON s.trace_id = k.trace_id AND s.service = k.service AND s.received_on >= k.since
+WHERE s.response_id = ANY (%b::text[])
 """
 
 
-def runs_with_responses(cursor: Cursor[Any], answers: Sequence[tuple[bytes, str, str]]) -> set[RunKey]:
-    """Runs that have one of these answers booked already: (trace id, service, response id)."""
-    cursor.execute(RESPONSES, transpose((Byteas, Texts, Texts), answers))
+def runs_with_responses(cursor: Cursor[Any], runs: Sequence[RunState], response_ids: Sequence[str]) -> set[RunKey]:
+    """Those of some runs that have a span with one of these answers booked already."""
+    cursor.execute(RESPONSES, [*_since(runs), Texts(response_ids)])
     return {(row[0], row[1]) for row in cursor.fetchall()}
+
+
+def _since(runs: Sequence[RunState]) -> list[Any]:
+    """Keys of runs, and since when they have spans, as parameters."""
+    return [*transpose(_RUN_KEY, [run.key for run in runs]), [run.since for run in runs]]
 
 
 def _take_better(dimension: str) -> str:
@@ -211,6 +220,7 @@ ON CONFLICT (trace_id, service) DO UPDATE SET
         THEN EXCLUDED.last_error ELSE r.last_error END,
     started_at = LEAST(r.started_at, EXCLUDED.started_at),
     latest_at = GREATEST(r.latest_at, EXCLUDED.latest_at),
+    first_received_at = LEAST(r.first_received_at, EXCLUDED.first_received_at),
     last_received_at = GREATEST(r.last_received_at, EXCLUDED.last_received_at),
     {", ".join(f"{m} = r.{m} + EXCLUDED.{m}" for m in MEASURES)},
     spans = r.spans + EXCLUDED.spans,
@@ -218,7 +228,7 @@ ON CONFLICT (trace_id, service) DO UPDATE SET
     {_union("open_parents", MAX_OPEN_PARENTS)},
     {_union("llm_scopes", 4)}
 RETURNING trace_id, service, {_DIMENSIONS}, {", ".join(f"was_{d}" for d in ATTRIBUTION)},
-    spans, needs_tree, open_parents, llm_scopes
+    spans, needs_tree, open_parents, llm_scopes, (first_received_at AT TIME ZONE 'UTC')::date
 """
 
 
@@ -231,7 +241,7 @@ def upsert_runs(cursor: Cursor[Any], deltas: Sequence[RunDelta]) -> dict[RunKey,
     states = {}
     for row in cursor.fetchall():
         key = (row[0], row[1])
-        spans, needs_tree, open_parents, llm_scopes = row[2 + 2 * width :]
+        spans, needs_tree, open_parents, llm_scopes, since = row[2 + 2 * width :]
         states[key] = RunState(
             key=key,
             attribution=row[2 : 2 + width],
@@ -240,6 +250,7 @@ def upsert_runs(cursor: Cursor[Any], deltas: Sequence[RunDelta]) -> dict[RunKey,
             needs_tree=needs_tree,
             open_parents=open_parents,
             llm_scopes=llm_scopes,
+            since=since,
         )
     return states
 
@@ -280,16 +291,15 @@ SELECT s.received_on, s.service, s.trace_id, s.span_id, coalesce(s.parent_span_i
     s.scope, s.own_agent, s.agent, s.request_model, s.response_model, s.response_id, s.tool, s.start_ns, s.end_ns,
     s.input_tokens, s.output_tokens, s.cache_read_input_tokens, s.cache_creation_input_tokens,
     s.reasoning_output_tokens, s.cost_nano, s.merged_into
-FROM unnest(%b::bytea[], %b::text[]) AS k (trace_id, service)
-JOIN spans s USING (trace_id, service)
+FROM unnest(%b::bytea[], %b::text[], %b::date[]) AS k (trace_id, service, since)
+JOIN spans s ON s.trace_id = k.trace_id AND s.service = k.service AND s.received_on >= k.since
 """
 
 
-def stored_spans(cursor: Cursor[Any], keys: Iterable[RunKey]) -> dict[RunKey, list[StoredSpan]]:
+def stored_spans(cursor: Cursor[Any], runs: Sequence[RunState]) -> dict[RunKey, list[StoredSpan]]:
     """Every booked span of some runs, without its text."""
-    ordered = list(keys)
-    found: dict[RunKey, list[StoredSpan]] = {key: [] for key in ordered}
-    cursor.execute(STORED, transpose(_RUN_KEY, ordered))
+    found: dict[RunKey, list[StoredSpan]] = {run.key: [] for run in runs}
+    cursor.execute(STORED, _since(runs))
     for row in cursor.fetchall():
         found[row[2], row[1]].append(StoredSpan(*row))
     return found
