@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import zlib
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from django.conf import settings
+from zlib_ng import zlib_ng
 
 from agentops.ingest import otlp
 from agentops.ingest.answers import JSON, PROTOBUF, Answer, Refused, failure, success
@@ -243,7 +243,7 @@ def decompress(body: bytes, encoding: str, most: int) -> bytes | None:
     rest, left = body, most
     try:
         for _ in range(MAX_GZIP_MEMBERS):
-            member = zlib.decompressobj(wbits=31)
+            member = zlib_ng.decompressobj(wbits=31)
             while not member.eof:
                 part = member.decompress(rest, min(GUNZIP_STEP, left + 1))
                 left -= len(part)
@@ -256,7 +256,7 @@ def decompress(body: bytes, encoding: str, most: int) -> bytes | None:
                     raise otlp.BadRequest(message)
             if not rest:
                 return b"".join(parts)
-    except zlib.error as error:
+    except zlib_ng.error as error:  # type: ignore[misc]  # its stub makes an instance of the class
         message = "The body is not valid gzip."
         raise otlp.BadRequest(message) from error
     message = f"The gzip body has more than {MAX_GZIP_MEMBERS} members."
