@@ -12,6 +12,7 @@ import logging
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -36,8 +37,9 @@ log = logging.getLogger(__name__)
 
 #: Spans that share a transaction at most; a larger request has one of its own.
 MAX_SPANS_PER_TRANSACTION = 4_096
-#: When a transaction ended this recently, a small next one waits so long for company.
-BUSY_SECONDS, LINGER_SECONDS, LINGER_SPANS = 0.05, 0.004, 256
+#: When a transaction ended this recently, who waited for it sends again: the next one, while it is small, waits for
+#: as many requests as came together lately, for a share of the time that the last took.
+BUSY_SECONDS, LINGER_SHARE, LINGER_SECONDS, LINGER_SPANS = 0.05, 0.3, 0.02, 512
 #: Spans that may wait for the writer; beyond, senders are asked to come back.
 MAX_SPANS_WAITING = 60_000
 #: Requests with more spans than this are understood in a thread, so that others are not held up.
@@ -64,6 +66,7 @@ class Job:
     entries: list[Entry]
     failures: list[str]
     done: Callable[[Receipt | BaseException], None]
+    loop: asyncio.AbstractEventLoop
     receipt: Receipt | None = None
 
 
@@ -110,7 +113,7 @@ class Pipeline:
             except RuntimeError:  # the loop is gone: nobody waits any more
                 log.warning("a request ended after its server did")
 
-        self._writer.put(Job(batch, entries, failures, done), loop)
+        self._writer.put(Job(batch, entries, failures, done, loop))
         receipt = await future
         if failures:
             await self.quarantine(batch, ValueError(failures[0]))
@@ -171,15 +174,18 @@ class Writer:
     """One thread, one connection: groups waiting jobs into transactions."""
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[tuple[Job, asyncio.AbstractEventLoop] | None] = queue.SimpleQueue()
+        #: ``None`` is the end.
+        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._held: deque[Job | None] = deque()
         self._waiting = 0
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._connection: psycopg.Connection[Any] | None = None
         self._known_services: set[str] = set()
-        self._wrote_at = 0.0
+        self._wrote_at, self._took = 0.0, 0.0
+        self._company = 1
 
-    def put(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
+    def put(self, job: Job) -> None:
         """Queue a job. Raises ``Unavailable`` when too much waits already."""
         size = len(job.entries) + 1
         with self._lock:
@@ -190,7 +196,7 @@ class Writer:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="books-writer", daemon=True)
                 self._thread.start()
-        self._queue.put((job, loop))
+        self._queue.put(job)
 
     def close(self) -> None:
         """Write what waits, then end."""
@@ -200,49 +206,48 @@ class Writer:
             self._thread = None
 
     def _run(self) -> None:
-        leftover: tuple[Job, asyncio.AbstractEventLoop] | None = None
-        while True:
-            first = leftover or self._queue.get()
-            leftover = None
-            if first is None:
-                self._disconnect()
-                return
-            group, spans, ending = [first], len(first[0].entries), False
-            # Under load a few milliseconds more bring several requests into one transaction.
-            patience = LINGER_SECONDS if time.monotonic() - self._wrote_at < BUSY_SECONDS else 0.0
-            until = time.monotonic() + patience
-            while spans < MAX_SPANS_PER_TRANSACTION:
-                wait = until - time.monotonic() if spans < LINGER_SPANS else 0.0
-                try:
-                    more = self._queue.get(block=wait > 0, timeout=max(wait, 0.0) or None)
-                except queue.Empty:
-                    break
-                if more is None:
-                    ending = True
-                    break
-                if spans + len(more[0].entries) > MAX_SPANS_PER_TRANSACTION:
-                    leftover = more
-                    break
-                group.append(more)
-                spans += len(more[0].entries)
+        while (first := self._held.popleft() if self._held else self._queue.get()) is not None:
+            group = self._gather(first)
+            # It shrinks slowly: one request that came late does not mean that there are fewer senders.
+            self._company = max(len(group), self._company - 1)
+            began = time.monotonic()
             self._write(group)
             self._wrote_at = time.monotonic()
+            self._took = self._wrote_at - began
             with self._lock:
-                self._waiting -= sum(len(job.entries) + 1 for job, _ in group)
-            if ending:
-                self._queue.put(None)
+                self._waiting -= sum(len(job.entries) + 1 for job in group)
+        self._disconnect()
 
-    def _write(self, group: list[tuple[Job, asyncio.AbstractEventLoop]]) -> None:
-        jobs = [job for job, _ in group]
+    def _gather(self, first: Job) -> list[Job]:
+        """What shares the next transaction; what was taken from the queue and does not is held for later."""
+        group, spans = [first], len(first.entries)
+        began = time.monotonic()
+        busy = began - self._wrote_at < BUSY_SECONDS
+        until = began + (min(LINGER_SECONDS, LINGER_SHARE * self._took) if busy else 0.0)
+        while spans < MAX_SPANS_PER_TRANSACTION:
+            lonely = spans < LINGER_SPANS and len(group) < self._company
+            wait = until - time.monotonic() if lonely else 0.0
+            try:
+                more = self._queue.get(block=wait > 0, timeout=max(wait, 0.0) or None)
+            except queue.Empty:
+                break
+            if more is None or spans + len(more.entries) > MAX_SPANS_PER_TRANSACTION:
+                self._held.append(more)
+                break
+            group.append(more)
+            spans += len(more.entries)
+        return group
+
+    def _write(self, jobs: list[Job]) -> None:
         try:
             result = self._commit(jobs)
         except Unavailable as error:
             for job in jobs:
                 job.done(error)
         except Exception as error:
-            if len(group) > 1:  # one of them spoils the transaction: book the others
-                for single in group:
-                    self._write([single])
+            if len(jobs) > 1:  # one of them spoils the transaction: book the others
+                for job in jobs:
+                    self._write([job])
                 return
             log.exception("a batch could not be booked")
             jobs[0].done(error)
@@ -250,7 +255,7 @@ class Writer:
             for job in jobs:
                 job.done(job.receipt or Receipt(0))
             if result.topics:
-                broadcast(group[0][1], result.event_id, result.topics)
+                broadcast(jobs[0].loop, result.event_id, result.topics)
 
     def _commit(self, jobs: list[Job]) -> Result:
         for attempt in range(1, ATTEMPTS + 1):
