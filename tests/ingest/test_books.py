@@ -145,6 +145,18 @@ def test_one_answer_told_twice_counts_once_however_it_is_batched(cursor: Cursor[
     assert run[22] == 1  # llm_calls
 
 
+def test_a_run_that_goes_on_for_days_is_one_run(cursor: Cursor[Any]) -> None:
+    entries = [entry for n in range(20) for entry in run_entries(n, services=1)]
+    book(cursor, entries, set())
+    expected = read_books(cursor)
+    clear_books(cursor)
+    book(cursor, entries[::2], set())
+    cursor.execute("UPDATE spans SET received_on = received_on - 1")
+    cursor.execute("UPDATE runs SET first_received_at = first_received_at - interval '1 day'")
+    book(cursor, entries[1::2], set())
+    assert read_books(cursor) == expected
+
+
 class _Counting:
     """A cursor that counts what it is asked to run."""
 

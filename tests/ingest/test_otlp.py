@@ -66,6 +66,24 @@ def test_every_kind_of_value_is_read_from_the_wire(value: bytes, expected: objec
     assert one(attribute("k", value)).spans[0].attributes == {"k": expected}
 
 
+def test_an_attribute_that_comes_again_is_the_same_and_no_list_of_it_is_shared() -> None:
+    pairs = b"".join(
+        attribute(key, value) for key, value in (("t", TEXT), ("n", b"\x18\x2a"), ("l", field(5, field(1, TEXT))))
+    )
+    first, second = (one(pairs).spans[0].attributes for _ in range(2))
+    assert first == second == {"t": "text", "n": 42, "l": ["text"]}
+    assert first["l"] is not second["l"]
+
+
+def test_what_is_remembered_of_attributes_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(otlp, "_seen", {})
+    for n in range(3 * otlp._MAX_SEEN):
+        otlp._attributes([field(1, b"k") + field(2, field(1, b"%d" % n))], Decoded())
+        assert len(otlp._seen) <= otlp._MAX_SEEN
+    otlp._attributes([field(1, b"k") + field(2, field(1, b"x" * otlp._MAX_SEEN_BYTES))], Decoded())
+    assert max(map(len, otlp._seen)) <= otlp._MAX_SEEN_BYTES
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
