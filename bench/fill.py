@@ -1,7 +1,8 @@
 """Fills the books up to a size: copies, by SQL, of runs that came in through the receiver.
 
 Each copy is moved back by whole hours and has its own traces, sessions and a share of the users, so that the rollups
-can be copied by the same rule and everything still agrees; the reconciliation proves it.
+can be copied by the same rule and everything still agrees; the reconciliation proves it. Rows are written in the order
+of time, in which real ones come in.
 """
 
 from __future__ import annotations
@@ -56,6 +57,11 @@ _SOURCES = {
     "spans": f"spans o JOIN {_TEMPLATES} r USING (trace_id, service)",
     "span_ledger": f"span_ledger o JOIN {_TEMPLATES} r USING (trace_id, service)",
 }
+_IN_TIME = {
+    "runs": f"o.started_at - {_BACK}",
+    "spans": "o.end_ns - c.n * 3600000000000",
+    "span_ledger": f"r.latest_at - {_BACK}",
+}
 
 _SUMS = ", ".join(f"sum(o.{m})" for m in MEASURES)
 _HOURLY = f"""
@@ -63,14 +69,14 @@ INSERT INTO spend_hourly AS t (dimension, start, environment, service, key, {", 
 SELECT o.dimension, o.start - {_BACK}, o.environment, o.service,
     CASE WHEN o.key = '' THEN '' WHEN o.dimension = {_BY_USER} THEN o.key {_USER}
          WHEN o.dimension = {_BY_SESSION} THEN o.key {_SESSION} ELSE o.key END, {_SUMS}
-FROM bench_spend o, {_COPIES} GROUP BY 1, 2, 3, 4, 5
+FROM bench_spend o, {_COPIES} GROUP BY 1, 2, 3, 4, 5 ORDER BY 2
 ON CONFLICT (dimension, start, environment, service, key) DO UPDATE SET
     {", ".join(f"{m} = t.{m} + EXCLUDED.{m}" for m in MEASURES)}
 """
 _DAILY = f"""
 INSERT INTO spend_daily (dimension, start, environment, service, key, {", ".join(MEASURES)})
 SELECT dimension, date_trunc('day', start, 'UTC'), environment, service, key, {", ".join(f"sum({m})" for m in MEASURES)}
-FROM spend_hourly GROUP BY 1, 2, 3, 4, 5
+FROM spend_hourly GROUP BY 1, 2, 3, 4, 5 ORDER BY 2
 """
 
 
@@ -95,12 +101,13 @@ def copy(connection: psycopg.Connection[Any], first: int, last: int) -> None:
 
 def _insert(table: str, names: Sequence[str]) -> sql.Composed:
     changed = _CHANGED[table]
-    return sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {}, {} ORDER BY c.n").format(
+    return sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {}, {} ORDER BY {}").format(
         sql.Identifier(table),
         sql.SQL(", ").join(map(sql.Identifier, names)),
         sql.SQL(", ").join(sql.SQL(changed[name]) if name in changed else sql.Identifier("o", name) for name in names),
         sql.SQL(_SOURCES[table]),
         sql.SQL(_COPIES),
+        sql.SQL(_IN_TIME[table]),
     )
 
 
