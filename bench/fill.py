@@ -94,9 +94,13 @@ def copy(connection: psycopg.Connection[Any], first: int, last: int) -> None:
             names = [row[0] for row in connection.execute(_COLUMNS, (table,))]
             connection.execute(_insert(table, names), parameters)
         connection.execute(_HOURLY, parameters)
-        connection.execute("TRUNCATE spend_daily")
+        forget_days(connection)
         connection.execute(_DAILY)
-    connection.execute("VACUUM ANALYZE")
+
+
+def forget_days(connection: psycopg.Connection[Any]) -> None:
+    """Empty everything that is summed up by day."""
+    connection.execute("TRUNCATE spend_daily, spend_past, spend_window, spend_window_range")
 
 
 def _insert(table: str, names: Sequence[str]) -> sql.Composed:

@@ -1,6 +1,6 @@
-"""What the benchmark needs of the product itself: partitions of past days, and the whole reconciliation.
+"""What the benchmark needs of the product itself: partitions of past days, their close, and the whole reconciliation.
 
-python -m bench.maintenance partitions|reconcile    with the environment of an instance; prints a JSON object
+python -m bench.maintenance partitions|close|reconcile    with the environment of an instance; prints a JSON object
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "agentops.settings")
 django.setup()
 
 from agentops.costs.books import reconcile  # noqa: E402  (Django must be set up first)
+from agentops.costs.windows import close_days  # noqa: E402
 from agentops.runs import partitions  # noqa: E402
 
 _DAYS = 40
 
 
 def main() -> None:
-    """Do the one or the other."""
+    """Do one of them."""
     now = datetime.now(UTC)
     if sys.argv[1] == "partitions":
         have = partitions.existing()
@@ -30,6 +31,9 @@ def main() -> None:
         for day in missing:
             partitions._make(day)
         print(json.dumps({"made": len(missing)}))
+        return
+    if sys.argv[1] == "close":
+        print(json.dumps({"moved": close_days(now=now)}))
         return
     found = reconcile(now=now, whole=True)
     print(json.dumps({"spans": found.spans, "findings": found.findings, "ms": found.duration_ms}))

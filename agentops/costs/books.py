@@ -84,8 +84,15 @@ HOURS = _compare(
 DAYS = _compare(
     f"""SELECT dimension, date_trunc('day', start, 'UTC') AS start, environment, service, key, {_SUMS}
         FROM spend_hourly WHERE start >= %(day)s GROUP BY 1, 2, 3, 4, 5""",
-    f"SELECT {_CELL}, {_MEASURES} FROM spend_daily WHERE start >= %(day)s",
+    f"SELECT {_CELL}, {_SUMS} FROM spend_days WHERE start >= %(day)s GROUP BY {_CELL}",
     _CELL,
+)
+WINDOWS = _compare(
+    f"""SELECT days || ' days' AS range, dimension, e.environment, key, {_SUMS}
+        FROM spend_past AS p JOIN spend_window_range ON start >= begins AND start < ends
+        CROSS JOIN LATERAL (VALUES (p.environment), ('')) AS e (environment) GROUP BY 1, 2, 3, 4""",
+    f"SELECT days || ' days' AS range, dimension, environment, key, {_MEASURES} FROM spend_window",
+    "range, dimension, environment, key",
 )
 RUNS = _compare(
     f"""SELECT encode(r.trace_id, 'hex') AS run, r.service, told.* FROM runs r
@@ -104,7 +111,7 @@ TOTALS = _compare(
     f"""SELECT dimension, c.* FROM unnest(ARRAY[{", ".join(str(int(d)) for d in Dimension)}]) AS d (dimension)
         CROSS JOIN (SELECT {SPAN_KEYS["environment"]} AS environment, r.service, {_SUMS}
             FROM runs r GROUP BY 1, 2) AS c""",
-    f"SELECT dimension, environment, service, {_SUMS} FROM spend_daily GROUP BY 1, 2, 3",
+    f"SELECT dimension, environment, service, {_SUMS} FROM spend_days GROUP BY 1, 2, 3",
     "dimension, environment, service",
 )
 LEDGER = _compare(
@@ -131,6 +138,7 @@ CHECKS = (
     Check("spend by hour against spans", HOURS),
     Check("spend by day against hours", DAYS),
     Check("spend by day against all runs", TOTALS, over_all_runs=True),
+    Check("spend of windows against days", WINDOWS, only_whole=True),
     Check("spans against the ledger", LEDGER, ("spans",), only_whole=True),
 )
 EXTENT = """
@@ -148,8 +156,8 @@ def check_books(*, now: datetime, since: datetime | None = None) -> list[Finding
     - the totals of runs that received anything since then against their spans;
     - the sums of all runs against each dimension's, over all time.
 
-    Without ``since``: all that spans can still prove, and the spans against the ledger. One snapshot is
-    the caller's business.
+    Without ``since``: all that spans can still prove, the windows against days, and the spans against the ledger. One
+    snapshot is the caller's business.
     """
     parameters = _scope(now, since)
     scope = f"since {since:%Y-%m-%d %H:%M}" if since else "all"

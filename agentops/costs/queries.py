@@ -15,14 +15,25 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from agentops.catalog.queries import ownership
+from agentops.costs import windows
 from agentops.costs.models import MEASURES
-from agentops.costs.sources import DAY, HOUR, By, Interval, Source, SpendFilters, ceil_hour, cells, floor_hour, truncate
+from agentops.costs.sources import (
+    DAY,
+    HOUR,
+    MANY_KEYED,
+    By,
+    Interval,
+    Source,
+    SpendFilters,
+    ceil_hour,
+    cells,
+    floor_hour,
+    truncate,
+)
 
 BYS: tuple[By, ...] = get_args(By)
 INTERVALS: tuple[Interval, ...] = get_args(Interval)
 MAX_LIMIT = 1_000
-#: Dimensions with so many keys that summing up all measures of each takes long.
-MANY_KEYED = frozenset({"user", "session"})
 #: Time for questions that read spans, and for exports; what pages and rollups ask stays far below.
 LONG_TIMEOUT = "SET LOCAL statement_timeout = '55s'"
 CHUNK = 2_000
@@ -119,7 +130,7 @@ RANKED = f"""
 WITH sums AS (
     SELECT key, {_SUMS} FROM ({{cells}}) AS c GROUP BY key HAVING sum(steps) <> 0 OR sum(cost_nano) <> 0
 ), ranked AS (
-    SELECT *, row_number() OVER (ORDER BY {{order}}, cost_nano DESC, steps DESC, key COLLATE "C") AS place
+    SELECT *, row_number() OVER (ORDER BY {{order}}) AS place
     FROM sums
 )
 SELECT least(place, %(limit)s + 1), min(key) FILTER (WHERE place <= %(limit)s), count(*), {_SUMS}
@@ -177,17 +188,22 @@ def spend(
     limit = max(1, min(limit, MAX_LIMIT))
     begin, end = floor_hour(from_), ceil_hour(until)
     source = cells(by, filters, begin, end, interval=interval)
-    if by in MANY_KEYED and source.reads == "rollups":
-        report = _top(source, cells("environment", replace(filters, **{by: ""}), begin, end), sort, limit)
-    else:
+    if by not in MANY_KEYED or source.reads != "rollups" or getattr(filters, by):
         report = _ranked(source, sort, limit)
-    return replace(report, series=_series(source, interval, report.items, measure)) if interval else report
+        return replace(report, series=_series(source, interval, report.items, measure)) if interval else report
+    everything = cells("environment", filters, begin, end, interval=interval)
+    if filters.service or filters.team:
+        report = _top(source, everything, sort, limit)
+    else:
+        report = _largest(windows.rest(by, filters, begin, end), everything, sort, limit)
+    if not interval:
+        return report
+    return replace(report, series=_series_of_some(source, everything, interval, report.items, measure))
 
 
 def _ranked(source: Source, sort: str, limit: int) -> SpendReport:
     """All keys in one pass."""
-    order = f"{sort.removeprefix('-')} {_direction(sort)}"
-    rows = _ask(RANKED, source, {"limit": limit}, order=order)
+    rows = _ask(RANKED, source, {"limit": limit}, order=_order(sort))
     items = [Item(key or None, _totals(sums)) for place, key, _, *sums in rows if place <= limit]
     rest = next(((count, _totals(sums)) for place, _, count, *sums in rows if place > limit), None)
     return SpendReport(
@@ -199,18 +215,32 @@ def _ranked(source: Source, sort: str, limit: int) -> SpendReport:
     )
 
 
+def _largest(rest: Source, everything: Source, sort: str, limit: int) -> SpendReport:
+    """The keys that are wanted, mostly from the sums of a window, and what all others leave of the total."""
+    rows = _ask(windows.LARGEST, rest, {"limit": limit}, order=_order(sort))
+    items = [Item(key or None, _totals(sums)) for key, _, *sums in rows]
+    return _with_others(items, rows[0][1] if rows else 0, everything)
+
+
 def _top(source: Source, everything: Source, sort: str, limit: int) -> SpendReport:
     """The keys that are wanted, and what all others leave of the total."""
     rows = _ask(TOP, source, {"limit": limit}, order=sort.removeprefix("-"), direction=_direction(sort))
     keys = [key for key, _ in rows]
     totals = {key: _totals(sums) for key, *sums in _ask(OF_KEYS, source, {"keys": keys})}
-    items = [Item(key or None, totals[key]) for key in keys]
+    return _with_others([Item(key or None, totals[key]) for key in keys], rows[0][1] if rows else 0, everything)
+
+
+def _with_others(items: list[Item], keys: int, everything: Source) -> SpendReport:
+    """The report of so many keys of which some are listed."""
     listed = sum((item.totals for item in items), Totals())
-    others = rows[0][1] - len(rows) if rows else 0
+    others = keys - len(items)
     total = _totals(_ask(OF_ALL, everything)[0]) if others else listed
-    return SpendReport(
-        total=total, items=items, other=total - listed if others else None, others=others, reads=source.reads
-    )
+    return SpendReport(total=total, items=items, other=total - listed if others else None, others=others)
+
+
+def _order(sort: str) -> str:
+    """The order of rows that have the measures: that of the page, then what makes it certain."""
+    return f'{sort.removeprefix("-")} {_direction(sort)}, cost_nano DESC, steps DESC, key COLLATE "C"'
 
 
 def _direction(sort: str) -> str:
@@ -224,6 +254,26 @@ def _series(source: Source, interval: Interval, items: Sequence[Item], measure: 
         Point(start, keys[place - 1] if place else None, int(value), is_other=place is None)
         for start, place, value in rows
     ]
+
+
+def _series_of_some(
+    source: Source, everything: Source, interval: Interval, items: Sequence[Item], measure: str
+) -> list[Point]:
+    """The same without reading the keys that have no name: they are what the named ones leave of everything."""
+    named = _series(_of_keys(source, [item.key for item in items]), interval, items, measure)
+    left: dict[datetime, int] = {}
+    for point in _series(everything, interval, (), measure):
+        left[point.start] = left.get(point.start, 0) + point.value
+    for point in named:
+        left[point.start] = left.get(point.start, 0) - point.value
+    others = [Point(start, None, value, is_other=True) for start, value in left.items() if value]
+    return sorted([*named, *others], key=lambda point: (point.start, point.is_other))
+
+
+def _of_keys(source: Source, keys: Sequence[str | None]) -> Source:
+    """The cells of some keys."""
+    sql = f"SELECT * FROM ({source.sql}) AS k WHERE key = ANY(%(wanted_keys)s)"
+    return Source(sql, source.parameters | {"wanted_keys": [key or "" for key in keys]}, source.reads)
 
 
 def costs_by_key(
@@ -242,9 +292,13 @@ def costs_by_key(
         "last_share": (until - last) / HOUR,
     }
     source = cells(by, filters, begin, ceil_hour(until), hours_at_ends=True)
+    of_all = None
+    if by in MANY_KEYED and source.reads == "rollups" and not getattr(filters, by):
+        of_all = costs_by_key("environment", filters, from_, until, [])[0]
+        source = _of_keys(source, keys)
     (_, total), *rows = _ask(WEIGHTED, source, parameters)
     found = {key or None: round(cost) for key, cost in rows}
-    return round(total), {key: found.get(key, 0) for key in keys}
+    return round(total) if of_all is None else of_all, {key: found.get(key, 0) for key in keys}
 
 
 def coverage(filters: SpendFilters, from_: datetime, until: datetime, total: int) -> Coverage:

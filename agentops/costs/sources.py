@@ -38,6 +38,9 @@ DIMENSIONS: dict[str, Dimension] = {
     "model": Dimension.MODEL,
     "tool": Dimension.TOOL,
 }
+#: Those that grow with what happens. Days that are over leave ``spend_daily`` for ``spend_past``; ``spend_days`` is
+#: both.
+MANY_KEYED: dict[str, Dimension] = {"user": Dimension.USER, "session": Dimension.SESSION}
 #: What a rollup of any dimension can be grouped by.
 _COLUMNS = {"service": "service", "team": "service", "environment": "environment"}
 #: What belongs to a whole run; the rest belongs to single spans.
@@ -139,12 +142,13 @@ def cells(
     interval: Interval | None = None,
     key: str | None = None,
     hours_at_ends: bool = False,
+    with_past: bool = True,
 ) -> Source:
     """The cells of ``[from_, until)``, whole hours, that an answer by ``by`` sums.
 
     ``interval`` is the finest at which they may be told apart, None for none at all; with ``hours_at_ends`` the
     first and the last hour stay apart in any case. With ``key``, only the cells of that key, empty for what
-    carries none; it takes the place of a filter by ``by``.
+    carries none; it takes the place of a filter by ``by``. Without ``with_past``, none of ``spend_past``.
     """
     owners = ownership() if by == "team" or filters.team else {}
     other = [name for name in DIMENSIONS if name != by and getattr(filters, name)]
@@ -153,6 +157,8 @@ def cells(
         value = key if key is not None else getattr(filters, dimension, "") or None
         keys = f"u.{_COLUMNS.get(by, 'key')} AS key"
         pieces = _pieces(from_, until, interval, hours_at_ends=hours_at_ends)
+        if dimension in MANY_KEYED and with_past:
+            pieces = [("spend_days" if piece[0] == "spend_daily" else piece[0], *piece[1:]) for piece in pieces]
         source = _rollups(keys, dimension, value, filters, pieces, owners)
     else:
         keys = f"{SPAN_KEYS['service' if by == 'team' else by]} AS key"
@@ -191,13 +197,18 @@ def step(start: datetime, interval: Interval) -> datetime:
     return start + (HOUR if interval == "hour" else DAY)
 
 
+def whole_days(from_: datetime, until: datetime) -> tuple[datetime, datetime]:
+    """The days inside a range of whole hours, half-open; the end is not after the start when there is none."""
+    return truncate(from_ + DAY - HOUR, "day"), truncate(until, "day")
+
+
 #: A table and the part of the range that is read from it.
 Piece = tuple[str, datetime, datetime]
 
 
 def _pieces(from_: datetime, until: datetime, interval: Interval | None, *, hours_at_ends: bool = False) -> list[Piece]:
     """Days inside the range and hours at its edges; hours alone when they are to be told apart."""
-    first_day, last_day = truncate(from_ + DAY - HOUR, "day"), truncate(until, "day")
+    first_day, last_day = whole_days(from_, until)
     if hours_at_ends:
         first_day, last_day = truncate(from_ + DAY, "day"), truncate(until - HOUR, "day")
     if interval == "hour" or first_day >= last_day:
@@ -222,17 +233,19 @@ def _rollups(
     parameters = _wanted(filters, owners) | {"value": value}
     parameters["dimension"] = int(DIMENSIONS.get(dimension, Dimension.SERVICE))
     is_one = value is not None and dimension in DIMENSIONS
-    read, relation = ("t", _ONE_KEY) if is_one else ("u", "{table} AS u")
-    where = f"{read}.dimension = {int(Dimension.SERVICE) if is_one else '%(dimension)s'}"
-    for condition, applies in (
-        ("environment = %(environment)s", filters.environment),
-        ("service = %(service)s", filters.service),
-        ("service = ANY(%(services)s)", filters.team),
-    ):
-        where += f" AND {read}.{condition}" if applies else ""
     selects = []
     for place, (table, begin, end) in enumerate(pieces):
         parameters |= {f"begin{place}": begin, f"end{place}": end}
+        by_services = is_one and table != "spend_days"  # the past has an index of its keys
+        read, relation = ("t", _ONE_KEY) if by_services else ("u", "{table} AS u")
+        where = f"{read}.dimension = {int(Dimension.SERVICE) if by_services else '%(dimension)s'}"
+        for condition, applies in (
+            ("key = %(value)s", is_one and not by_services),
+            ("environment = %(environment)s", filters.environment),
+            ("service = %(service)s", filters.service),
+            ("service = ANY(%(services)s)", filters.team),
+        ):
+            where += f" AND {read}.{condition}" if applies else ""
         selects.append(
             f"SELECT u.start, {keys}, {_ROLLED} FROM {relation.format(table=table)} WHERE {where}"
             f" AND {read}.start >= %(begin{place})s AND {read}.start < %(end{place})s"

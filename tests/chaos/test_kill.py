@@ -36,7 +36,7 @@ SELECT (SELECT count(*) FROM spans), (SELECT count(*) FROM span_ledger),
 """
 ROLLUPS = """
 SELECT sum(cost_nano), sum(input_tokens), sum(llm_calls) FROM spend_hourly GROUP BY dimension
-UNION SELECT sum(cost_nano), sum(input_tokens), sum(llm_calls) FROM spend_daily GROUP BY dimension
+UNION SELECT sum(cost_nano), sum(input_tokens), sum(llm_calls) FROM spend_days GROUP BY dimension
 """
 
 

@@ -12,6 +12,7 @@ from agentops.costs import books
 from agentops.costs.models import Reconciliation
 from agentops.costs.sources import DAY, floor_hour
 from agentops.costs.tasks import reconcile
+from agentops.costs.windows import close_days
 from tests.costs.booking import START, book_runs
 
 ONE_SPAN = "(trace_id, span_id) = (SELECT trace_id, span_id FROM spans WHERE kind = 3 AND merged_into IS NULL LIMIT 1)"
@@ -22,6 +23,10 @@ WRONGS = {
     "DELETE FROM spend_hourly WHERE dimension = 7 AND key = 'search'": "spend by hour",
     "UPDATE spend_hourly SET environment = 'staging' WHERE dimension = 0 AND environment = 'x'": "spend by hour",
     "UPDATE spend_daily SET input_tokens = input_tokens - 1 WHERE dimension = 5 AND key = 'planner'": "spend by day",
+    "UPDATE spend_past SET steps = steps + 1 WHERE dimension = 1 AND key = 'x'": "spend by day",
+    "DELETE FROM spend_past WHERE dimension = 3 AND key = 'x'": "spend by day",
+    "UPDATE spend_window SET cost_nano = cost_nano + 1 WHERE days = 30": "spend of windows",
+    "DELETE FROM spend_window WHERE environment = '' AND key = 'y'": "spend of windows",
     "UPDATE runs SET cost_nano = cost_nano + 1 WHERE llm_calls > 0": "runs against spans",
     "UPDATE runs SET errors = errors + 1": "spend by day against all runs",
     f"UPDATE spans SET cost_nano = coalesce(cost_nano, 0) + 1 WHERE {ONE_SPAN}": "runs against spans",
@@ -34,7 +39,9 @@ WRONGS = {
 
 @pytest.fixture
 def booked(db: None) -> None:
-    book_runs(range(16))
+    book_runs(range(8))
+    close_days(now=START + 2 * DAY)
+    book_runs(range(8, 16))
 
 
 def test_books_that_agree_have_no_findings(booked: None) -> None:

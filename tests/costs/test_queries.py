@@ -14,6 +14,7 @@ from agentops.catalog.models import Service
 from agentops.costs import queries
 from agentops.costs.queries import Totals
 from agentops.costs.sources import By, SpendFilters, truncate
+from agentops.costs.windows import close_days
 from tests.costs.booking import START, book_runs
 
 pytestmark = pytest.mark.django_db
@@ -24,6 +25,7 @@ RANGES = {
     "part of a day": (START + timedelta(hours=3), START + timedelta(hours=9)),
     "days and edges": (START + timedelta(hours=5, minutes=20), START + timedelta(hours=29, minutes=10)),
     "whole days": (truncate(START, "day"), truncate(START, "day") + DAYS),
+    "more than a window": (START - timedelta(days=9), START + timedelta(days=9)),
 }
 #: One of each kind of question, and every path of ``sources``.
 FILTERS: list[dict[str, str]] = [
@@ -90,11 +92,18 @@ def brute_force(
     return sums
 
 
-@pytest.fixture
-def booked() -> list[tuple[dict[str, str], datetime, Totals]]:
+@pytest.fixture(params=["as booked", "closed, then late ones", "windows moved on", "windows gone by"])
+def booked(request: pytest.FixtureRequest) -> list[tuple[dict[str, str], datetime, Totals]]:
     team = Team.objects.create(slug="blue", name="The blue team")
     Service.objects.create(slug="service-0", team=team)
-    book_runs(range(32))
+    book_runs(range(16))
+    if request.param != "as booked":
+        close_days(now=START + DAYS)
+    book_runs(range(16, 32))
+    if request.param == "windows moved on":  # the shortest has lost the first day again
+        close_days(now=START + timedelta(days=7))
+    if request.param == "windows gone by":
+        close_days(now=START + timedelta(days=200))
     spans = booked_spans()
     assert len(spans) > 150
     return spans

@@ -25,8 +25,20 @@ BOOKS = {
         FROM runs ORDER BY 1, 2""",
     "spans": "SELECT trace_id, span_id, service, agent, merged_into, cost_nano FROM spans ORDER BY 1, 2, 3",
     "hourly": "SELECT * FROM spend_hourly WHERE steps <> 0 OR cost_nano <> 0 ORDER BY 1, 2, 3, 4, 5",
-    "daily": "SELECT * FROM spend_daily WHERE steps <> 0 OR cost_nano <> 0 ORDER BY 1, 2, 3, 4, 5",
+    "daily": "SELECT * FROM spend_days WHERE steps <> 0 OR cost_nano <> 0 ORDER BY 1, 2, 3, 4, 5",
 }
+
+TABLES = (
+    "runs",
+    "spans",
+    "span_ledger",
+    "spend_hourly",
+    "spend_daily",
+    "spend_past",
+    "spend_window",
+    "spend_window_range",
+    "catalog_service",
+)
 
 
 def run_entries(seed: int, size: int = 12, services: int = 2) -> list[Entry]:
@@ -78,5 +90,5 @@ def read_books(cursor: Cursor[Any]) -> dict[str, list[Any]]:
 
 def clear_books(cursor: Cursor[Any]) -> None:
     """Forget everything booked."""
-    for table in ("runs", "spans", "span_ledger", "spend_hourly", "spend_daily", "catalog_service"):
+    for table in TABLES:
         cursor.execute(f"DELETE FROM {table}")
