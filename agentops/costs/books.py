@@ -114,6 +114,13 @@ TOTALS = _compare(
     f"SELECT dimension, environment, service, {_SUMS} FROM spend_days GROUP BY 1, 2, 3",
     "dimension, environment, service",
 )
+KEYS = _compare(
+    """SELECT days || ' days' AS range, dimension, environment, count(*) AS keys FROM spend_window
+        WHERE steps <> 0 OR cost_nano <> 0 GROUP BY 1, 2, 3""",
+    "SELECT days || ' days' AS range, dimension, environment, keys FROM spend_window_keys",
+    "range, dimension, environment",
+    ("keys",),
+)
 LEDGER = _compare(
     "SELECT received_on, count(*) AS spans FROM span_ledger WHERE received_on >= %(kept)s GROUP BY 1",
     "SELECT received_on, count(*) AS spans FROM spans WHERE received_on >= %(kept)s GROUP BY 1",
@@ -139,6 +146,7 @@ CHECKS = (
     Check("spend by day against hours", DAYS),
     Check("spend by day against all runs", TOTALS, over_all_runs=True),
     Check("spend of windows against days", WINDOWS, only_whole=True),
+    Check("keys of windows", KEYS, ("keys",), only_whole=True),
     Check("spans against the ledger", LEDGER, ("spans",), only_whole=True),
 )
 EXTENT = """

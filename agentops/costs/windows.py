@@ -8,6 +8,7 @@ more cell to move. A window of N days holds the N - 1 whole days before today: `
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -21,7 +22,8 @@ from agentops.pages import RANGES
 #: The lengths of the windows, in days: of all ranges in the menu that hold whole days.
 WINDOWS = [length.days for length, _ in RANGES.values() if length > DAY]
 #: Cells moved in one transaction.
-AT_ONCE = 5_000
+AT_ONCE = 20_000
+TIMEOUT = "SET LOCAL statement_timeout = '55s'"
 _CELL = "dimension, start, environment, service, key"
 _MEASURES = ", ".join(MEASURES)
 _SUMS = ", ".join(f"sum({m}) AS {m}" for m in MEASURES)
@@ -65,6 +67,12 @@ WITH due AS (
 )
 SELECT count(*) FROM moved
 """
+#: How many keys each window has, so that a page need not count them.
+FORGET_KEYS = "DELETE FROM spend_window_keys"
+COUNT_KEYS = """
+INSERT INTO spend_window_keys (days, dimension, environment, keys)
+SELECT days, dimension, environment, count(*) FROM spend_window WHERE steps <> 0 OR cost_nano <> 0 GROUP BY 1, 2, 3
+"""
 
 
 def close_days(*, now: datetime) -> int:
@@ -72,34 +80,35 @@ def close_days(*, now: datetime) -> int:
 
     May run at any time, any number of times, also at once.
     """
-    today, total = truncate(now, "day"), 0
-    while True:
+    total, moved = 0, AT_ONCE
+    while moved == AT_ONCE:
         with transaction.atomic(), connection.cursor() as cursor:
-            if not _lead(cursor, today):
-                return total
-            parameters = {
-                "dimensions": [int(dimension) for dimension in MANY_KEYED.values()],
-                "today": today,
-                "at_once": AT_ONCE,
-            }
-            cursor.execute(MOVE, parameters)
-            (moved,) = cursor.fetchone()
-        total += moved
-        if moved < AT_ONCE:
-            return total
+            cursor.execute(TIMEOUT)
+            cursor.execute(BEGIN, {"windows": WINDOWS})
+            cursor.execute(LOCK, {"windows": WINDOWS})
+            windows = cursor.fetchall()
+            if len(windows) < len(WINDOWS):
+                break
+            moved = _advance(cursor, windows, truncate(now, "day"))
+            total += moved
+    return total
 
 
-def _lead(cursor: CursorWrapper, today: datetime) -> bool:
-    """Bring every window up to today; False when somebody else is at it."""
-    cursor.execute(BEGIN, {"windows": WINDOWS})
-    cursor.execute(LOCK, {"windows": WINDOWS})
-    found = cursor.fetchall()
-    for days, ends in found:
-        if ends < today:
-            window = {"days": days, "begins": today - (days - 1) * DAY, "ends": today}
-            for statement in (SHIFT, SHIFTED, SWEEP):
-                cursor.execute(statement, window)
-    return len(found) == len(WINDOWS)
+def _advance(cursor: CursorWrapper, windows: Sequence[tuple[int, datetime]], today: datetime) -> int:
+    """Let the windows end today, then move some cells; how many."""
+    late = [days for days, ends in windows if ends < today]
+    for days in late:
+        # Days that it has not seen go in, those that are too old come out.
+        window: dict[str, Any] = {"days": days, "begins": today - (days - 1) * DAY, "ends": today}
+        for statement in (SHIFT, SHIFTED, SWEEP):
+            cursor.execute(statement, window)
+    dimensions = [int(dimension) for dimension in MANY_KEYED.values()]
+    cursor.execute(MOVE, {"dimensions": dimensions, "today": today, "at_once": AT_ONCE})
+    moved: int = cursor.fetchone()[0]
+    if moved or late:
+        cursor.execute(FORGET_KEYS)
+        cursor.execute(COUNT_KEYS)
+    return moved
 
 
 #: The largest keys of a range, and in each row how many keys there are: from the widest window inside the range, and
@@ -118,7 +127,8 @@ WITH held AS MATERIALIZED (
     SELECT r.key, w.key IS NOT NULL AS is_windowed, {", ".join(f"r.{m} + coalesce(w.{m}, 0) AS {m}" for m in MEASURES)}
     FROM rest AS r LEFT JOIN windowed AS w USING (key)
 )
-SELECT key, (SELECT count(*) FROM windowed)
+SELECT key, coalesce((SELECT keys FROM spend_window_keys
+        WHERE days = (SELECT days FROM held) AND dimension = %(dimension)s AND environment = %(environment)s), 0)
     + (SELECT count(*) FILTER (WHERE steps <> 0 OR cost_nano <> 0) - count(*) FILTER (WHERE is_windowed) FROM mixed),
     {_MEASURES}
 FROM (

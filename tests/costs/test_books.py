@@ -27,6 +27,7 @@ WRONGS = {
     "DELETE FROM spend_past WHERE dimension = 3 AND key = 'x'": "spend by day",
     "UPDATE spend_window SET cost_nano = cost_nano + 1 WHERE days = 30": "spend of windows",
     "DELETE FROM spend_window WHERE environment = '' AND key = 'y'": "spend of windows",
+    "UPDATE spend_window_keys SET keys = keys + 1 WHERE days = 7": "keys of windows",
     "UPDATE runs SET cost_nano = cost_nano + 1 WHERE llm_calls > 0": "runs against spans",
     "UPDATE runs SET errors = errors + 1": "spend by day against all runs",
     f"UPDATE spans SET cost_nano = coalesce(cost_nano, 0) + 1 WHERE {ONE_SPAN}": "runs against spans",

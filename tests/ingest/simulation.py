@@ -37,6 +37,7 @@ TABLES = (
     "spend_past",
     "spend_window",
     "spend_window_range",
+    "spend_window_keys",
     "catalog_service",
 )
 

@@ -20,11 +20,18 @@ CREATE TABLE spend_window (
 ALTER TABLE spend_window DROP COLUMN start, DROP COLUMN service;
 CREATE INDEX spend_window_cost ON spend_window (days, dimension, environment, cost_nano DESC, steps DESC, key)
     WHERE steps <> 0 OR cost_nano <> 0;
+CREATE TABLE spend_window_keys (
+    days smallint NOT NULL,
+    dimension smallint NOT NULL,
+    environment text COLLATE "C" NOT NULL,
+    keys bigint NOT NULL,
+    PRIMARY KEY (days, dimension, environment)
+);
 """
 BACK = """
 INSERT INTO spend_daily AS d SELECT * FROM spend_past
 ON CONFLICT (dimension, start, environment, service, key) DO UPDATE SET {sums};
-DROP TABLE spend_window, spend_window_range;
+DROP TABLE spend_window_keys, spend_window, spend_window_range;
 DROP VIEW spend_days;
 DROP TABLE spend_past;
 """
