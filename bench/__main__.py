@@ -1,6 +1,6 @@
 """Runs the benchmarks: tables for people, and one JSON line a measurement for programs.
 
-python -m bench [--only ingest,visible,memory,pages] [--spans 40000] [--sizes 10000,100000,1000000] [--port 8218]
+python -m bench [--only ingest,visible,memory,pages] [--spans 40000] [--sizes 10000,100000,300000,1000000] [--port 8218]
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("--only", default="", help=f"some of {','.join(_PARTS)}")
     parser.add_argument("--spans", type=int, default=40_000, help="to send in each shape")
-    parser.add_argument("--sizes", default="10000,100000,1000000", help="spans in the books when pages are asked")
+    parser.add_argument("--sizes", default="10000,100000,300000,1000000", help="spans in the books of pages")
     parser.add_argument("--port", type=int, default=8218)
     return parser
 

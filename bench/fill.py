@@ -100,7 +100,7 @@ def copy(connection: psycopg.Connection[Any], first: int, last: int) -> None:
 
 def forget_days(connection: psycopg.Connection[Any]) -> None:
     """Empty everything that is summed up by day."""
-    connection.execute("TRUNCATE spend_daily, spend_past, spend_window, spend_window_range")
+    connection.execute("TRUNCATE spend_daily, spend_past, spend_window, spend_window_range, spend_window_keys")
 
 
 def _insert(table: str, names: Sequence[str]) -> sql.Composed:

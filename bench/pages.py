@@ -42,6 +42,7 @@ def cases() -> dict[str, str]:
         "nothing (control)": "/healthz",
         "overview, 24 h": "/?range=24h",
         "overview, 30 d": "/?range=30d",
+        "overview of an environment": "/?range=30d&environment=production",
         "overview chart, 30 d": "/spend.json?range=30d",
         "runs, 24 h": "/runs/?range=24h",
         "runs, 30 d": "/runs/?range=30d",
@@ -51,6 +52,7 @@ def cases() -> dict[str, str]:
         "runs of a feature": f"/runs/?range=30d&feature={feature}",
         "runs with errors": "/runs/?range=30d&status=error",
         "runs by cost": "/runs/?range=30d&sort=-cost",
+        "runs of a rare model, 90 d": "/runs/?range=90d&model=never-called",
         "one run": f"/runs/{trace}/",
         "the longest run": f"/runs/{longest}/",
         "operations": "/operations/",
@@ -62,6 +64,8 @@ def cases() -> dict[str, str]:
         found[f"spend by {by}, 30 d"] = f"/spend/?range=30d&by={by}"
     for by in ("user", "model"):
         found[f"API spend by {by}, days"] = f"/api/v1/spend?by={by}&interval=day"
+    found["spend by session, 90 d"] = "/spend/?range=90d&by=session"
+    found["spend by session of an environment"] = "/spend/?range=30d&by=session&environment=production"
     found["spend by user of a service"] = f"/spend/?range=7d&by=user&service={service}"
     return found
 
@@ -83,6 +87,7 @@ def measure(client: Client, url: str) -> dict[str, Any]:
     return {
         "status": status,
         "statements": int(spent[1]),
+        "query_least_ms": _percentile(queries, 0.0),
         "query_p50_ms": _percentile(queries, 0.5),
         "query_p95_ms": _percentile(queries, 0.95),
         "p50_ms": _percentile(whole, 0.5),
