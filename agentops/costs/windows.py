@@ -21,8 +21,8 @@ from agentops.pages import RANGES
 
 #: The lengths of the windows, in days: of all ranges in the menu that hold whole days.
 WINDOWS = [length.days for length, _ in RANGES.values() if length > DAY]
-#: Cells moved in one transaction.
-AT_ONCE = 20_000
+#: Cells moved in one transaction, for whose length ingest may wait for one of them.
+AT_ONCE = 5_000
 TIMEOUT = "SET LOCAL statement_timeout = '55s'"
 _CELL = "dimension, start, environment, service, key"
 _MEASURES = ", ".join(MEASURES)
