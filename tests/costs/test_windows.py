@@ -12,7 +12,6 @@ from django.utils import timezone
 from agentops.costs import books, queries, windows
 from agentops.costs.sources import SpendFilters, truncate
 from tests.costs.booking import START, book_runs
-from tests.ingest.simulation import clear_books
 
 LATER = START + timedelta(days=3)
 WIDE = (START - timedelta(days=9), LATER + timedelta(days=1))
@@ -81,12 +80,3 @@ def test_only_one_closes_at_a_time() -> None:
         other.execute("SELECT FROM spend_window_range FOR UPDATE")
         assert windows.close_days(now=LATER) == 0
     assert windows.close_days(now=LATER) > 0
-
-
-@pytest.fixture(autouse=True)
-def cleared(request: pytest.FixtureRequest) -> object:
-    """The tables are not Django's: what a transaction of its own committed is removed here."""
-    yield
-    if request.node.get_closest_marker("django_db"):
-        with connection.cursor() as cursor:
-            clear_books(cursor)
