@@ -7,14 +7,12 @@ import importlib.util
 import os
 import shutil
 import signal
+import subprocess
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
-
-import psycopg
-from psycopg import sql
 
 from agentops.embedded.home import EmbeddedError, Home
 from agentops.embedded.processes import (
@@ -29,7 +27,6 @@ from agentops.embedded.processes import (
 )
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable, Mapping
 
 MAJOR_VERSION = "18"
@@ -65,6 +62,13 @@ _DEAF_SECONDS = 15
 #: A predecessor that is just dying still holds its shared memory: tries, and seconds between them.
 _START_TRIES, _START_PAUSE = 20, 0.25
 _PREDECESSOR_SECONDS = 30
+_PSQL_SECONDS = 5
+_ROLE_AND_DATABASE = """
+\\getenv password ROLE_PASSWORD
+SELECT 'CREATE ROLE {name}' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{name}') \\gexec
+ALTER ROLE {name} LOGIN NOSUPERUSER NOCREATEROLE {rights} PASSWORD :'password';
+SELECT 'CREATE DATABASE {name} OWNER {name}' WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = '{name}') \\gexec
+"""
 
 
 def binaries() -> Path:
@@ -205,36 +209,46 @@ class Postgres:
 
     def _answers(self) -> bool:
         """Whether a query is answered, and by the server of this very directory."""
-        with contextlib.suppress(psycopg.Error), self._connect_as_superuser() as connection:
-            row = connection.execute("SHOW data_directory").fetchone()
-            return row == (str(self.home.data),)
+        with contextlib.suppress(EmbeddedError):
+            return self._psql("SHOW data_directory;") == str(self.home.data)
         return False
-
-    def _connect_as_superuser(self) -> psycopg.Connection[tuple[object, ...]]:
-        return psycopg.connect(
-            host=str(self.home.run),
-            user="postgres",
-            password=self.home.secret("pg_password"),
-            dbname="postgres",
-            connect_timeout=3,
-            autocommit=True,
-            application_name="supervisor",
-        )
 
     def _ensure_role_and_database(self) -> None:
         """The product's role, no superuser, owner of its one database; its URL for the settings to read."""
         password = self.home.secret("database_password")
-        role = sql.Identifier(NAME)
-        with self._connect_as_superuser() as connection:
-            if not connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (NAME,)).fetchall():
-                connection.execute(sql.SQL("CREATE ROLE {}").format(role))
-            options = "LOGIN NOSUPERUSER NOCREATEROLE " + ("CREATEDB" if self.may_create_databases else "NOCREATEDB")
-            statement = f"ALTER ROLE {{}} {options} PASSWORD {{}}"
-            connection.execute(sql.SQL(statement).format(role, sql.Literal(password)))
-            if not connection.execute("SELECT FROM pg_database WHERE datname = %s", (NAME,)).fetchall():
-                connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(role, role))
+        rights = "CREATEDB" if self.may_create_databases else "NOCREATEDB"
+        self._psql(_ROLE_AND_DATABASE.format(name=NAME, rights=rights), ROLE_PASSWORD=password)
         directory = quote(str(self.home.run), safe="/")
         self.home.write("database_url", f"postgresql://{NAME}:{password}@/{NAME}?host={directory}\n")
+
+    def _psql(self, script: str, **environment: str) -> str:
+        """What the superuser's statements print. Raises EmbeddedError.
+
+        A program, because a client library would stay in our memory for as long as we run.
+        """
+        options = ["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"]
+        try:
+            done = subprocess.run(
+                [self.programs / "psql", *options, f"--host={self.home.run}", "--username=postgres", "postgres"],
+                input=script,
+                env={
+                    **_environment(),
+                    "PGPASSWORD": self.home.secret("pg_password"),
+                    "PGAPPNAME": "supervisor",
+                    **environment,
+                },
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=_PSQL_SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            message = f"PostgreSQL did not answer within {_PSQL_SECONDS} s"
+            raise EmbeddedError(message) from None
+        except subprocess.CalledProcessError as error:
+            message = f"PostgreSQL refused: {error.stderr.strip()}"
+            raise EmbeddedError(message) from None
+        return done.stdout.strip()
 
     def _settle_predecessor(self) -> dict[str, str]:
         """See to what an earlier server left; returns the environment that the next one needs.
