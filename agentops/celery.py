@@ -1,11 +1,37 @@
-"""The Celery application. Tasks are hints: what must be done is a row in PostgreSQL first."""
+"""The Celery application and its processes. Tasks are hints: what must be done is a row in PostgreSQL first.
+
+python -m agentops.celery worker|beat [LEVEL]    ``celery``'s own command line would load, and keep, all of its commands
+"""
 
 import os
+import sys
 
 from celery import Celery
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "agentops.settings")
+# ``prepare`` has looked at everything already; a worker needs neither the pages nor the memory to check them.
+os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
 
 app = Celery("agentops")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+
+
+def main(role: str, level: str = "WARNING") -> int:
+    """Run until stopped; the exit code."""
+    if role == "beat":
+        # It sends tasks by their names: it needs neither Django nor the tasks themselves.
+        timetable = Celery("agentops", fixups=[])
+        timetable.config_from_object("django.conf:settings", namespace="CELERY")
+        timetable.Beat(schedule=timetable.conf.beat_schedule_filename, pidfile="", loglevel=level, quiet=True).run()
+        return 0
+    threads = int(os.environ.get("AGENTOPS_WORKER_CONCURRENCY") or 4)
+    worker = app.Worker(
+        pool="threads", concurrency=threads, without_gossip=True, without_mingle=True, loglevel=level, quiet=True
+    )
+    worker.start()
+    return worker.exitcode or 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

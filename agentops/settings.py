@@ -184,6 +184,8 @@ CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 120, "health_check_interval": 10}
 CELERY_TIMEZONE = "UTC"
+# When each entry ran last outlives a restart, else what is due once a day might never be.
+CELERY_BEAT_SCHEDULE_FILENAME = str(HOME / "beat" / "schedule")
 # A row in PostgreSQL is the record; a task that finds the broker gone must not hold up a request.
 CELERY_TASK_PUBLISH_RETRY = False
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {

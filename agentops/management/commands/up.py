@@ -22,11 +22,6 @@ _UVICORN = (
     " --no-access-log --no-server-header --log-level warning --ws-max-size 65536 --backlog {backlog}"
     " --timeout-keep-alive 65 --timeout-graceful-shutdown 2"
 )
-_WORKER = (
-    "-m celery -A agentops.celery worker --pool threads --concurrency 4 --loglevel WARNING"
-    " --without-gossip --without-mingle"
-)
-_BEAT = "-m celery -A agentops.celery beat --loglevel WARNING --pidfile= --schedule {schedule}"
 
 
 class Command(BaseCommand):
@@ -45,8 +40,6 @@ class Command(BaseCommand):
         listener = _listen(Home(settings.HOME))
         listener.set_inheritable(True)
         os.chdir(settings.BASE_DIR)
-        # prepare has looked at everything already; a worker needs neither the pages nor the memory to check them.
-        os.environ["CELERY_SKIP_CHECKS"] = "1"
         arguments = _supervisor_arguments(listener, demo=demo)
         sys.stdout.flush()
         os.execv(sys.executable, [sys.executable, "-m", "agentops.embedded", *arguments])  # noqa: S606  (no shell)
@@ -77,7 +70,6 @@ def _listen(home: Home) -> socket.socket:
 def _supervisor_arguments(listener: socket.socket, *, demo: bool) -> list[str]:
     python = shlex.quote(sys.executable)
     url = _url(listener)
-    schedule = settings.HOME / "beat" / "schedule"
     web = _UVICORN.format(fd=listener.fileno(), backlog=_BACKLOG)
     arguments = [f"--home={settings.HOME}", f"--url={url}", f"--pass-fd={listener.fileno()}"]
     arguments += [f"--max-restarts={os.environ.get('AGENTOPS_MAX_RESTARTS') or 5}"]
@@ -88,8 +80,7 @@ def _supervisor_arguments(listener: socket.socket, *, demo: bool) -> list[str]:
     arguments.append(f"--prepare={python} manage.py prepare --url {url}" + (" --demo" if demo else ""))
     workers = int(os.environ.get("AGENTOPS_WEB_WORKERS") or 2)
     arguments += [f"--run=web-{number}={python} {web}" for number in range(1, workers + 1)]
-    arguments.append(f"--run=worker={python} {_WORKER}")
-    arguments.append(f"--run=beat={python} {_BEAT.format(schedule=shlex.quote(str(schedule)))}")
+    arguments += [f"--run={role}={python} -m agentops.celery {role} WARNING" for role in ("worker", "beat")]
     if demo:
         arguments.append(f"--later=demo={python} manage.py demo --send-to {url}")
     return arguments
