@@ -34,10 +34,10 @@ NAME = "agentops"
 #: Little memory, a steady disk, no commit lost. ``ALTER SYSTEM`` overrules each of them.
 SETTINGS = {
     "max_connections": "60",
-    "shared_buffers": "64MB",
+    "shared_buffers": "32MB",  # every connection that has touched a page counts it as its own
     "work_mem": "8MB",
     "maintenance_work_mem": "64MB",
-    "wal_buffers": "8MB",
+    "wal_buffers": "4MB",
     "max_wal_size": "1GB",
     "min_wal_size": "128MB",
     "checkpoint_timeout": "15min",
@@ -48,8 +48,10 @@ SETTINGS = {
     "max_parallel_workers_per_gather": "0",
     "max_worker_processes": "4",
     "io_method": "sync",  # no processes of its own for reading ahead
+    "max_logical_replication_workers": "0",  # nor one that waits for subscriptions
     "max_wal_senders": "3",
     "max_locks_per_transaction": "256",  # a query over the whole retention locks every partition and its indexes
+    "bgwriter_lru_maxpages": "0",  # the writer of dirty pages would touch, and count, all of shared_buffers
     "autovacuum_max_workers": "2",
     "autovacuum_naptime": "30s",
     "client_connection_check_interval": "2s",

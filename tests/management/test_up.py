@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -18,7 +19,7 @@ import psutil
 import pytest
 from django.contrib.auth.hashers import Argon2PasswordHasher
 
-from tests.embedded.running import kill_all, processes_of
+from tests.embedded.running import kill_all, processes_of, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,6 +107,21 @@ def test_the_printed_curl_works_a_second_start_is_refused_and_a_killed_web_proce
     assert send_a_span(url, key_of(running)) == 200
     assert "web-1 is running again" in running.said
     assert count_runs(running) == 2
+
+
+def test_everything_together_stays_small(homes: Homes) -> None:
+    running = start(homes, AGENTOPS_WEB_WORKERS="2")
+    url = url_of(running)
+    assert send_a_span(url, key_of(running)) == 200
+    wait_until(lambda: running.query("SELECT count(*) FROM ingest_heartbeat") == [(2,)], "worker and beat")
+    sizes = []
+    for one in (psutil.Process(running.process.pid), *running.descendants()):
+        with contextlib.suppress(psutil.NoSuchProcess):  # an idle connection may just have been given back
+            sizes.append((one.memory_info().rss, " ".join(one.cmdline())[:120]))
+    # The plain sum, which counts what is shared many times; 455 MB when this was written.
+    assert sum(size for size, _ in sizes) < 600e6, sizes
+    (beat,) = [size for size, name in sizes if "agentops.celery beat" in name]
+    assert beat < 60e6, "beat has loaded Django"
 
 
 def test_two_instances_run_side_by_side_each_with_the_password_given(homes: Homes) -> None:
