@@ -13,6 +13,8 @@ from agentops.templatetags.formats import OTHER_SERIES, SERVICE_SERIES, series_i
 NANO = 10**9
 #: Keys that get a layer of their own; more could not be told apart.
 NAMED = 7
+#: Months that have their names below them; of more, the years do.
+NAMED_MONTHS = 24
 HATCH = {"shape": "/", "size": 6, "solidity": 0.45}
 Shape = Literal["area", "bars"]
 Unit = Literal["usd", "calls"]
@@ -58,7 +60,7 @@ def stacked(
                 **_drawn(shape, is_hatched=series in {trace["series"] for trace in traces}),
             }
         )
-    return {"traces": traces, "layout": _layout(interval, unit), "empty": EMPTY[unit]}
+    return {"traces": traces, "layout": _layout(interval, unit, len(starts)), "empty": EMPTY[unit]}
 
 
 def _drawn(shape: Shape, *, is_hatched: bool) -> dict[str, Any]:
@@ -69,8 +71,9 @@ def _drawn(shape: Shape, *, is_hatched: bool) -> dict[str, Any]:
     return {"type": "scatter", "mode": "lines", "stackgroup": "all", **hatch}
 
 
-def _layout(interval: Interval, unit: Unit) -> dict[str, Any]:
-    months = {"dtick": "M1", "tickformat": "%b %Y"} if interval == "month" else {}
+def _layout(interval: Interval, unit: Unit, buckets: int) -> dict[str, Any]:
+    # Each month is named while the names fit; a browser that lays out hundreds of them stands still.
+    months = {"dtick": "M1", "tickformat": "%b %Y"} if interval == "month" and buckets <= NAMED_MONTHS else {}
     return {
         "barmode": "stack",
         "yaxis": {"tickprefix": "$" if unit == "usd" else "", "tickformat": ",~r", "rangemode": "tozero"},
