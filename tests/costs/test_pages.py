@@ -125,6 +125,16 @@ def test_the_chart_names_the_largest_and_sums_the_rest(client: Client) -> None:
         assert len({len(trace["x"]) for trace in chart["traces"]}) == 1
 
 
+def test_a_century_is_drawn_without_naming_its_months(client: Client) -> None:
+    book_runs(range(2))
+    year, century = (
+        client.get(reverse("costs:chart"), {"from": f"{year}-01-01", "until": "2100-01-01", "interval": "month"}).json()
+        for year in (2099, 2000)
+    )
+    assert year["layout"]["xaxis"]["dtick"] == "M1"
+    assert "dtick" not in century["layout"]["xaxis"]
+
+
 def test_layers_of_one_colour_are_kept_apart_by_a_hatch(client: Client) -> None:
     book_runs(range(24))
     traces = client.get(reverse("costs:chart"), {**RANGE, "by": "user", "interval": "day"}).json()["traces"]
