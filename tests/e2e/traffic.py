@@ -17,6 +17,8 @@ from tests.captures import captures
 SECOND = 10**9
 EXAMPLES = ("pydantic-ai/handoff", "oi-langgraph/tools", "otel-openai-v2/tool_error", "smolagents/llm_error")
 HOSTILE = "<img src=x onerror=alert(1)>\"><script>alert(2)</script>'};alert(3)//{{ 7|add:7 }}<svg/onload=alert(4)>"
+#: Nowhere to break a line, and a mark that turns what follows it.
+ENDLESS = "\N{RIGHT-TO-LEFT OVERRIDE}" + "x" * 150
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,10 @@ def example_runs(sender: Sender) -> tuple[str, str]:
 
 
 def hostile_run(sender: Sender) -> tuple[str, str]:
-    """Send a run whose every text is an attempt to become markup or script; its trace id and a span id."""
+    """Send a run whose every text is an attempt to become markup or script; its trace id and a span id.
+
+    Beside it one whose names are longer than any page is wide.
+    """
     trace = secrets.token_hex(16)
     who = {"user.id": HOSTILE, "session.id": HOSTILE, "agentops.feature": HOSTILE, "service.version": HOSTILE}
     said = json.dumps([{"role": HOSTILE, "parts": [{"type": "text", "content": HOSTILE}]}])
@@ -108,4 +113,5 @@ def hostile_run(sender: Sender) -> tuple[str, str]:
     names = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": HOSTILE, "error.type": HOSTILE}
     tool = span(HOSTILE, {**names, **uses}, trace=trace, parent=root["spanId"], error=HOSTILE)
     sender.send(HOSTILE, root, model, tool)
+    sender.send(ENDLESS, span(ENDLESS, {**call(ENDLESS), "user.id": ENDLESS, "gen_ai.agent.name": ENDLESS}))
     return trace, str(model["spanId"])
