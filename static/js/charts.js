@@ -34,6 +34,16 @@
     const parts = colour.match(/[\d.]+/g).slice(0, 3);
     return `rgba(${parts.join(",")},${alpha})`;
   };
+  // Dates as everywhere: the day before the month. What stands below is said once for each day or year.
+  const SECOND = 1000, MINUTE = 60 * SECOND, DAY = 1440 * MINUTE;
+  const DATES = [
+    { dtickrange: [null, SECOND], value: "%H:%M:%S.%L\n%d %b %Y" },
+    { dtickrange: [SECOND, MINUTE], value: "%H:%M:%S\n%d %b %Y" },
+    { dtickrange: [MINUTE, DAY], value: "%H:%M\n%d %b %Y" },
+    { dtickrange: [DAY, "M1"], value: "%d %b\n%Y" },
+    { dtickrange: ["M1", "M12"], value: "%b\n%Y" },
+    { dtickrange: ["M12", null], value: "%Y" },
+  ];
   const template = () => {
     const axis = {
       gridcolor: token("line"),
@@ -61,8 +71,11 @@
       },
     };
   };
+  // The library reads a name as markup, and makes its box as wide as the longest.
+  const LONGEST_NAME = 32;
+  const shown = (name) => (name.length > LONGEST_NAME ? `${name.slice(0, LONGEST_NAME - 1)}…` : name).replace(/&/g, "&amp;").replace(/</g, "&lt;");
   const coloured = (trace) => {
-    const { series, tone, ...rest } = trace;
+    const { series, tone, ...rest } = { ...trace, name: shown(trace.name ?? "") };
     if (series === undefined && tone === undefined) return rest;
     const colour = token(tone ?? `series-${series}`);
     const stacked = rest.stackgroup !== undefined || (rest.fill && rest.fill !== "none");
@@ -94,7 +107,8 @@
   const draw = async (div) => {
     const { json, hidden } = state.get(div);
     const traces = json.traces.map((trace) => ({ ...coloured(trace), visible: hidden.has(trace.name) ? "legendonly" : true }));
-    const layout = { ...json.layout, template: template(), uirevision: div.dataset.chartUrl, datarevision: json.revision };
+    const xaxis = { tickformatstops: DATES, ...json.layout?.xaxis }; // a template cannot carry a list
+    const layout = { ...json.layout, xaxis, template: template(), uirevision: div.dataset.chartUrl, datarevision: json.revision };
     await Plotly.react(div, traces, layout, CONFIG);
     message(div, json.traces.length ? "" : json.empty || "Nothing in this range.");
     legend(div);
@@ -111,7 +125,11 @@
         item.setAttribute("aria-pressed", String(!hidden.has(trace.name)));
         const dot = document.createElement("span");
         dot.className = "dot";
-        item.append(dot, trace.name);
+        const name = document.createElement("span");
+        name.className = "cut";
+        name.append(trace.name);
+        item.title = trace.name;
+        item.append(dot, name);
         item.addEventListener("click", () => {
           if (!hidden.delete(trace.name)) hidden.add(trace.name);
           draw(div);
