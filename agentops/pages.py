@@ -28,6 +28,7 @@ RANGES: dict[str, tuple[timedelta, str]] = {
     "90d": (timedelta(days=90), "Last 90 days"),
 }
 DEFAULT_RANGE = "24h"
+CUSTOM, SINCE = "custom", "Since"
 #: The parameters that a link keeps when it leads from page to page.
 SHARED_PARAMETERS = ("range", "from", "until", "environment")
 #: A range longer than this is shown by day.
@@ -59,6 +60,18 @@ class Window:
         """How long it is."""
         return self.until - self.from_
 
+    @property
+    def words(self) -> str:
+        """Its label inside a sentence: ``last 24 hours``, ``24 Nov 10:00 to 25 Nov 10:00``, ``since 25 Nov 00:00``."""
+        return f"{self.label[:1].lower()}{self.label[1:]}"
+
+    @property
+    def during(self) -> str:
+        """When something happened: ``in the last 24 hours``, ``from 24 Nov 10:00 to …``, ``since 25 Nov 00:00``."""
+        if self.name != CUSTOM:
+            return f"in the {self.words}"
+        return self.words if self.label.startswith(SINCE) else f"from {self.words}"
+
     @classmethod
     def relative(cls, name: str, *, now: datetime) -> Window:
         """The window of that name which ends now; an unknown name is the default one."""
@@ -78,6 +91,7 @@ class Window:
         from_, until = _moment(parameters.get("from")), _moment(parameters.get("until"))
         if name in RANGES or (from_ is None and until is None):
             return cls.relative(name, now=now)
+        is_open = until is None
         until = until or now
         try:
             from_ = from_ or until - timedelta(days=1)
@@ -85,8 +99,9 @@ class Window:
             return cls.relative("", now=now)
         if from_ >= until:
             return cls.relative("", now=now)
-        label = f"{from_:%d %b %H:%M} to {until:%d %b %H:%M}"
-        return cls(from_, until, "custom", label, _interval(until - from_))
+        begin, end = (f"{moment:{_style(moment, now)}}" for moment in (from_, until))
+        label = f"{SINCE} {begin}" if is_open else f"{begin} to {end}"
+        return cls(from_, until, CUSTOM, label, _interval(until - from_))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +154,10 @@ def decode_cursor(text: str, *, length: int) -> list[str | int | None]:
 
 def _interval(length: timedelta) -> Interval:
     return "hour" if length <= LONGEST_BY_HOUR else "day"
+
+
+def _style(moment: datetime, now: datetime) -> str:
+    return "%d %b %H:%M" if moment.year == now.year else "%d %b %Y %H:%M"
 
 
 def _moment(text: object) -> datetime | None:

@@ -68,6 +68,19 @@ def test_a_range_without_an_end_ends_now() -> None:
     assert Window.parse({"from": "2026-03-29T00:00"}, now=NOW).until == NOW
 
 
+@pytest.mark.parametrize(
+    ("parameters", "during"),
+    [
+        ({"range": "7d"}, "in the last 7 days"),
+        ({"from": "2026-03-01"}, "since 01 Mar 00:00"),
+        ({"from": "2026-03-01", "until": "2026-03-02T06:00"}, "from 01 Mar 00:00 to 02 Mar 06:00"),
+        ({"from": "1970-01-01", "until": "2100-01-01"}, "from 01 Jan 1970 00:00 to 01 Jan 2100 00:00"),
+    ],
+)
+def test_a_range_can_be_said_in_a_sentence(parameters: dict[str, str], during: str) -> None:
+    assert Window.parse(parameters, now=NOW).during == during
+
+
 def test_a_named_range_wins_over_dates_left_in_the_address() -> None:
     assert Window.parse({"range": "7d", "from": "2020-01-01"}, now=NOW).name == "7d"
 
