@@ -18,6 +18,7 @@ register = template.Library()
 NBSP = "\N{NO-BREAK SPACE}"
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
+TIMES = "\N{MULTIPLICATION SIGN}"
 NANO = Decimal(1_000_000_000)
 #: The colours that a service may get: five, and a second shade of each. The sixth is for "other" and for no value.
 SERVICE_SERIES = (0, 1, 2, 3, 4, 6, 7, 8, 9, 10)
@@ -26,6 +27,8 @@ _UNITS = ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k"))
 NOW = "now"
 _AGES = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 THOUSAND = 1_000
+TENFOLD = 10
+SLIGHT = 0.001
 CENTS_UNTIL = 10_000
 
 
@@ -113,6 +116,18 @@ def percent(fraction: float | Decimal | None) -> str:
     fine = abs(value) < 10 or 99 <= value < 100
     rounded = value.quantize(Decimal("0.1") if fine else Decimal(1), ROUND_HALF_EVEN)
     return f"{rounded:,}{NBSP}%".replace("-", MINUS)
+
+
+@register.filter
+def growth(fraction: float | Decimal | None) -> str:
+    """A change as percent with its sign: ``+38 %``; from ten times on as a factor."""
+    if fraction is None:
+        return DASH
+    if fraction >= TENFOLD - 1:
+        return f"{TIMES}{NBSP}{round(fraction + 1):,}"
+    if -SLIGHT < fraction < SLIGHT:
+        return f"±0{NBSP}%"
+    return percent(fraction) if fraction < 0 else f"+{percent(fraction)}"
 
 
 @register.filter

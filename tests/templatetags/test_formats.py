@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from agentops.pages import page_context
 from agentops.templatetags import formats
-from agentops.templatetags.formats import DASH, MINUS
+from agentops.templatetags.formats import DASH, MINUS, TIMES
 
 
 def plain(text: str) -> str:
@@ -97,6 +97,22 @@ def test_duration(ms: float | timedelta | None, words: str) -> None:
 )
 def test_percent(fraction: float | None, words: str) -> None:
     assert plain(formats.percent(fraction)) == words
+
+
+@pytest.mark.parametrize(
+    ("fraction", "words"),
+    [
+        (None, DASH),
+        (0, "±0 %"),
+        (0.00001, "±0 %"),
+        (0.38, "+38 %"),
+        (-0.11, f"{MINUS}11 %"),
+        (8.9, "+890 %"),
+        (1_467.3, f"{TIMES} 1,468"),
+    ],
+)
+def test_growth(fraction: float | None, words: str) -> None:
+    assert plain(formats.growth(fraction)) == words
 
 
 @pytest.mark.parametrize(
