@@ -64,7 +64,10 @@
   // --- The socket
   const send = (message) => socket?.readyState === WebSocket.OPEN && socket.send(JSON.stringify(message));
   const connect = () => {
-    if (!topics().length) return show("live", "live", "Nothing on this page changes by itself.");
+    if (!topics().length) {
+      if (indicator) indicator.hidden = true; // nothing on this page changes by itself
+      return;
+    }
     const url = new URL(body.dataset.liveUrl, location.href);
     url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
     describe();

@@ -72,7 +72,7 @@ class Watched:
     def settle(self) -> None:
         """Wait until the page has all that it fetches by itself."""
         if self.page.locator("[data-live-state]").count():
-            self.page.locator("[data-live-state=''][data-state=live]").wait_for(state="attached")
+            self.page.locator("[data-live-state]:is([data-state=live], [hidden])").wait_for(state="attached")
         self.page.wait_for_function(CHARTS_DREW)
 
     def layout_faults(self) -> list[str]:
