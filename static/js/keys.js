@@ -16,6 +16,19 @@
     rows[next].scrollIntoView({ block: "nearest" });
   };
 
+  // A region that fetched itself again has new rows: the focus stays on the same one, else j would begin at the top.
+  let focused = null;
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const link = document.activeElement?.closest("[data-row] a");
+    focused = link && event.detail.target.contains(link) ? link.getAttribute("href") : null;
+  });
+  document.addEventListener("htmx:afterSwap", () => {
+    if (focused && document.activeElement === document.body) {
+      document.querySelector(`[data-row] a[href="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+    }
+    focused = null;
+  });
+
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
     if (document.querySelector("dialog[open]")) return;

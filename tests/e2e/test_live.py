@@ -40,9 +40,12 @@ def test_a_new_run_appears_in_the_list_and_its_steps_on_its_page(signed_in: Brow
     trace = secrets.token_hex(16)
     with watch(signed_in, site.url) as watched:
         open_and_mark(watched, "/runs/")
+        watched.page.keyboard.press("j")
+        focused = watched.page.evaluate("document.activeElement.href")
         site.sender.send("live-service", span("plan", call(), trace=trace))
         link = watched.page.locator(f"#rows a[href*='{trace}']")
         link.wait_for(timeout=WAIT_MS)
+        assert watched.page.evaluate("document.activeElement.href") == focused, "the new rows took the focus away"
         assert_never_reloaded(watched)
         link.click()
         watched.settle()
