@@ -129,7 +129,7 @@ def _database(url: str) -> dict[str, Any]:
         "OPTIONS": {
             **query,
             # A backend keeps the memory it once needed: who is idle goes soon, who is busy in time.
-            "pool": {"min_size": 1, "max_size": 8, "timeout": 5, "max_idle": 15, "max_lifetime": 300},
+            "pool": {"min_size": 1, "max_size": 8, "timeout": 5, "max_idle": 5, "max_lifetime": 300},
             "application_name": os.environ.get("AGENTOPS_ROLE", "agentops"),
             "connect_timeout": 5,
             "options": "-c statement_timeout=10s -c lock_timeout=3s -c idle_in_transaction_session_timeout=15s",

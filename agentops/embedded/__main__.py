@@ -88,7 +88,7 @@ def _command(text: str, home: Home, pass_fds: tuple[int, ...]) -> Command:
         argv=tuple(shlex.split(command)),
         log=home.logs / f"{name}.log",
         env={
-            "MALLOC_ARENA_MAX": "2",  # a heap for every thread costs much memory and saves little time
+            "MALLOC_ARENA_MAX": "1",  # a heap for every thread costs much memory and saves little time
             **os.environ,
             "AGENTOPS_HOME": str(home.path),
             "AGENTOPS_ROLE": name.partition("-")[0],
