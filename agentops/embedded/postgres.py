@@ -34,7 +34,7 @@ NAME = "agentops"
 #: Little memory, a steady disk, no commit lost. ``ALTER SYSTEM`` overrules each of them.
 SETTINGS = {
     "max_connections": "60",
-    "shared_buffers": "32MB",  # every connection that has touched a page counts it as its own
+    "shared_buffers": "48MB",  # every connection that has touched a page counts it as its own
     "work_mem": "8MB",
     "maintenance_work_mem": "64MB",
     "wal_buffers": "4MB",

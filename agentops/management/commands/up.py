@@ -78,7 +78,8 @@ def _supervisor_arguments(listener: socket.socket, *, demo: bool) -> list[str]:
     if os.environ.get("AGENTOPS_VALKEY_URL"):
         arguments.append("--no-valkey")
     arguments.append(f"--prepare={python} manage.py prepare --url {url}" + (" --demo" if demo else ""))
-    workers = int(os.environ.get("AGENTOPS_WEB_WORKERS") or 2)
+    # Half of the processors are PostgreSQL's. Requests that share a process share transactions: fewer cost less.
+    workers = int(os.environ.get("AGENTOPS_WEB_WORKERS") or max(1, (os.cpu_count() or 1) // 2))
     arguments += [f"--run=web-{number}={python} {web}" for number in range(1, workers + 1)]
     arguments += [f"--run={role}={python} -m agentops.celery {role} WARNING" for role in ("worker", "beat")]
     if demo:
