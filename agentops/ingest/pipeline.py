@@ -42,8 +42,6 @@ MAX_SPANS_PER_TRANSACTION = 4_096
 BUSY_SECONDS, LINGER_SHARE, LINGER_SECONDS, LINGER_SPANS = 0.05, 0.3, 0.02, 512
 #: Spans that may wait for the writer; beyond, senders are asked to come back.
 MAX_SPANS_WAITING = 60_000
-#: Requests with more spans than this are understood in a thread, so that others are not held up.
-INLINE_SPANS = 64
 #: Tries of a transaction that collided with another one.
 ATTEMPTS = 4
 UNKNOWN_SERVICE = "unknown_service"
@@ -63,10 +61,10 @@ class Job:
     """A request on its way into the books, and who waits for it."""
 
     batch: Batch
-    entries: list[Entry]
-    failures: list[str]
     done: Callable[[Receipt | BaseException], None]
     loop: asyncio.AbstractEventLoop
+    entries: list[Entry] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
     receipt: Receipt | None = None
 
 
@@ -84,8 +82,8 @@ class Pipeline:
     def __init__(self) -> None:
         self._prices = PriceList()
         self._cardinality = Cardinality()
-        self._writer = Writer()
-        self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="understand")
+        self._writer = Writer(self.understand)
+        self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="quarantine")
 
     async def submit(self, batch: Batch) -> Receipt:
         """Book a batch and return after the commit.
@@ -93,10 +91,6 @@ class Pipeline:
         Raises ``Unavailable`` when nothing was booked and a retry may help.
         """
         loop = asyncio.get_running_loop()
-        if len(batch.spans) > INLINE_SPANS:
-            entries, failures = await loop.run_in_executor(self._threads, self.understand, batch)
-        else:
-            entries, failures = self.understand(batch)
         future: asyncio.Future[Receipt] = loop.create_future()
 
         def settle(result: Receipt | BaseException) -> None:
@@ -113,10 +107,11 @@ class Pipeline:
             except RuntimeError:  # the loop is gone: nobody waits any more
                 log.warning("a request ended after its server did")
 
-        self._writer.put(Job(batch, entries, failures, done, loop))
+        job = Job(batch, done, loop)
+        self._writer.put(job)
         receipt = await future
-        if failures:
-            await self.quarantine(batch, ValueError(failures[0]))
+        if job.failures:
+            await self.quarantine(batch, ValueError(job.failures[0]))
         return receipt
 
     def book_now(self, batch: Batch) -> None:
@@ -171,9 +166,14 @@ def service_of(resource: Resource) -> str:
 
 
 class Writer:
-    """One thread, one connection: groups waiting jobs into transactions."""
+    """One thread, one connection: groups waiting jobs into transactions.
 
-    def __init__(self) -> None:
+    It also understands them, group by group: the interpreter runs one thread at a time, and taking turns with the
+    event loop for each small request costs more than it gains.
+    """
+
+    def __init__(self, understand: Callable[[Batch], tuple[list[Entry], list[str]]]) -> None:
+        self._understand = understand
         #: ``None`` is the end.
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._held: deque[Job | None] = deque()
@@ -187,7 +187,7 @@ class Writer:
 
     def put(self, job: Job) -> None:
         """Queue a job. Raises ``Unavailable`` when too much waits already."""
-        size = len(job.entries) + 1
+        size = len(job.batch.spans) + 1
         with self._lock:
             if self._waiting and self._waiting + size > MAX_SPANS_WAITING:
                 message = "Too many spans wait to be written; try again."
@@ -210,17 +210,19 @@ class Writer:
             group = self._gather(first)
             # It shrinks slowly: one request that came late does not mean that there are fewer senders.
             self._company = max(len(group), self._company - 1)
+            for job in group:
+                job.entries, job.failures = self._understand(job.batch)
             began = time.monotonic()
             self._write(group)
             self._wrote_at = time.monotonic()
             self._took = self._wrote_at - began
             with self._lock:
-                self._waiting -= sum(len(job.entries) + 1 for job in group)
+                self._waiting -= sum(len(job.batch.spans) + 1 for job in group)
         self._disconnect()
 
     def _gather(self, first: Job) -> list[Job]:
         """What shares the next transaction; what was taken from the queue and does not is held for later."""
-        group, spans = [first], len(first.entries)
+        group, spans = [first], len(first.batch.spans)
         began = time.monotonic()
         busy = began - self._wrote_at < BUSY_SECONDS
         until = began + (min(LINGER_SECONDS, LINGER_SHARE * self._took) if busy else 0.0)
@@ -231,11 +233,11 @@ class Writer:
                 more = self._queue.get(block=wait > 0, timeout=max(wait, 0.0) or None)
             except queue.Empty:
                 break
-            if more is None or spans + len(more.entries) > MAX_SPANS_PER_TRANSACTION:
+            if more is None or spans + len(more.batch.spans) > MAX_SPANS_PER_TRANSACTION:
                 self._held.append(more)
                 break
             group.append(more)
-            spans += len(more.entries)
+            spans += len(more.batch.spans)
         return group
 
     def _write(self, jobs: list[Job]) -> None:
