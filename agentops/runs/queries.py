@@ -106,14 +106,13 @@ class RunRow:
     def error_words(self) -> str:
         """How many steps failed, of how many, and whether the run did."""
         if self.errors:
-            return f"of {self.steps:,} steps"
+            return f"of {_some(self.steps, 'step')}"
         return "the run ended with an error" if self.status == "error" else "no step failed"
 
     @property
     def unpriced_words(self) -> str:
         """How many calls the cost leaves out."""
-        calls = "call" if self.unpriced_calls == 1 else "calls"
-        return f"+ {self.unpriced_calls:,} {calls} without a price" if self.unpriced_calls else ""
+        return f"+ {_some(self.unpriced_calls, 'call')} without a price" if self.unpriced_calls else ""
 
     @property
     def token_words(self) -> str:
@@ -124,12 +123,16 @@ class RunRow:
     @property
     def step_words(self) -> str:
         """What the steps were: model calls and tools."""
-        return f"{self.llm_calls:,} calls · {self.tool_calls:,} tools"
+        return f"{_some(self.llm_calls, 'call')} · {_some(self.tool_calls, 'tool')}"
 
     @property
     def span_words(self) -> str:
         """How many spans there are."""
-        return f"{self.spans:,} spans"
+        return _some(self.spans, "span")
+
+
+def _some(number: int, word: str) -> str:
+    return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
 
 
 @dataclass(frozen=True, slots=True)
