@@ -26,8 +26,8 @@ LIMITS = {
     "tool": 1_000,
 }
 MAX_SERVICES = 2_000
-#: (dimension, service, day) sets kept; the oldest are forgotten, which only admits more.
-MAX_SETS = 20_000
+#: (dimension, service, day) sets kept, and values in all of them; the oldest are forgotten, which only admits more.
+MAX_SETS, MAX_VALUES = 20_000, 500_000
 MAX_COMBINATIONS = 100_000
 
 
@@ -37,7 +37,9 @@ class Cardinality:
 
     limits: dict[str, int] = field(default_factory=lambda: dict(LIMITS))
     max_services: int = MAX_SERVICES
+    max_values: int = MAX_VALUES
     _seen: dict[tuple[str, str, int], set[str]] = field(default_factory=dict)
+    _values: int = 0
     _services: set[str] = field(default_factory=set)
     #: Combinations that passed as they are: most spans look like one that came before.
     _admitted: set[tuple[object, ...]] = field(default_factory=set)
@@ -83,14 +85,15 @@ class Cardinality:
         return before == (span.agent_name, span.tool_name, span.response_model, *span.attribution.values())
 
     def _admits(self, dimension: str, service: str, day: int, value: str) -> bool:
+        if self._values >= self.max_values or len(self._seen) >= MAX_SETS:
+            self._values -= len(self._seen.pop(next(iter(self._seen))))
         seen = self._seen.get((dimension, service, day))
         if seen is None:
-            if len(self._seen) >= MAX_SETS:
-                del self._seen[next(iter(self._seen))]
             seen = self._seen[dimension, service, day] = set()
         if value in seen:
             return True
         if len(seen) >= self.limits[dimension]:
             return False
         seen.add(value)
+        self._values += 1
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import orjson
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentops.domain.dialects import clean, normalise
+from agentops.domain.dialects import clean, normalise, table
 from agentops.domain.dialects.normalise import DIALECTS
 from agentops.domain.spans import (
     RANK_EXPLICIT,
@@ -463,3 +464,14 @@ def test_no_attribute_makes_it_raise_and_what_comes_out_can_be_stored(
     assert all(count is None or 0 <= count <= 3 * (1 << 40) for count in counts)
     assert span.reported_cost_nano is None or 0 <= span.reported_cost_nano <= 10**15
     orjson.dumps(span.content, default=str)
+
+
+def test_what_is_remembered_of_names_is_bounded() -> None:
+    dialect = dataclasses.replace(DIALECTS[0])
+    for n in range(2 * table._MAX_READINGS):
+        assert dialect.reading((f"a.{n}",)).rest == (f"a.{n}",)
+    dialect.reading(("x" * 2 * table._MAX_CHARS,))
+    dialect.reading(tuple(f"b.{n}" for n in range(2 * table._MAX_NAMES)))
+    assert len(dialect._readings) <= table._MAX_READINGS
+    assert max(sum(map(len, names)) for names in dialect._readings) <= table._MAX_CHARS
+    assert max(map(len, dialect._readings)) <= table._MAX_NAMES

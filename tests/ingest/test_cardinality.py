@@ -33,3 +33,11 @@ def test_a_collector_cannot_make_up_services_without_end() -> None:
         bounded.bound(span, own_service=False)
         services.append(span.service)
     assert services == ["service-0", "service-1", OTHER, OTHER]
+
+
+def test_what_one_process_remembers_of_all_services_is_bounded() -> None:
+    bounded = Cardinality(limits={"user": 10}, max_values=25)
+    for service in range(40):
+        for user in range(12):
+            bounded.bound(_span(f"service-{service}", f"user-{user}"), own_service=True)
+            assert sum(map(len, bounded._seen.values())) <= 25

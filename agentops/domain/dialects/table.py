@@ -12,8 +12,8 @@ Names = tuple[str, ...]
 Tables = Mapping[str, Names]
 
 EXPLICIT, FALLBACK = 1_000, 2_000
-#: Sets of names that are remembered for each dialect, and the most names of one.
-_MAX_READINGS, _MAX_NAMES = 4_096, 64
+#: Sets of names that are remembered for each dialect, and the most names and characters of one.
+_MAX_READINGS, _MAX_NAMES, _MAX_CHARS = 2_048, 64, 4_096
 
 
 def nothing(_: RawSpan, __: Attributes) -> list[dict[str, object]]:
@@ -83,7 +83,7 @@ class Dialect:
         found = self._readings.get(names)
         if found is None:
             found = self._reading(names)
-            if len(names) <= _MAX_NAMES:
+            if len(names) <= _MAX_NAMES and sum(map(len, names)) <= _MAX_CHARS:
                 if len(self._readings) >= _MAX_READINGS:
                     self._readings.clear()
                 self._readings[names] = found

@@ -62,10 +62,13 @@ def name(value: object) -> str | None:
     return _short(str(value)[:MAX_NAME_CHARS])
 
 
-@lru_cache(maxsize=8_192)
 def key(text: str) -> str:
     """The name of an attribute, as it is kept."""
-    return clean(text[:MAX_NAME_CHARS])
+    # What is remembered must be short: it is kept whole.
+    return _clean_key(text) if len(text) <= MAX_NAME_CHARS else clean(text[:MAX_NAME_CHARS])
+
+
+_clean_key = lru_cache(maxsize=8_192)(clean)
 
 
 def tokens(value: object) -> int | None:
