@@ -194,7 +194,7 @@ def _book_again(
         bookings[trace_id, item.node.span_id, service] = booking
         _add_item(cells, service, now_at, item, booking)
         if booking.merged_into:
-            _sum_into(correction, item.measures, -1)
+            _add_to(correction, item.measures, sign=-1)
     for span, item in olds:
         old = Booking(span.agent, span.merged_into)
         booking = resolved.get(span.span_id, old)
@@ -205,7 +205,7 @@ def _book_again(
         _add_item(cells, service, was_at, item, old, sign=-1)
         _add_item(cells, service, now_at, item, booking)
         if bool(booking.merged_into) != bool(old.merged_into):
-            _sum_into(correction, item.measures, -1 if booking.merged_into else 1)
+            _add_to(correction, item.measures, sign=-1 if booking.merged_into else 1)
     return correction
 
 
@@ -291,10 +291,10 @@ def _attribute(best: dict[str, tuple[int, str]], span: Span, *, below_root: bool
             best[dimension] = (order, value)
 
 
-def _add_to(total: list[int], measures: Sequence[int]) -> None:
+def _add_to(total: list[int], measures: Sequence[int], *, sign: int = 1) -> None:
     for i, value in enumerate(measures):
         if value:
-            total[i] += value
+            total[i] += sign * value
 
 
 def measures_of(span: Span, cost: Cost) -> tuple[int, ...]:
@@ -444,11 +444,6 @@ def _add_keys(
             cells[cell] = list(measures)
         else:
             _add_to(total, measures)
-
-
-def _sum_into(total: list[int], measures: Iterable[int], sign: int) -> None:
-    for i, value in enumerate(measures):
-        total[i] += sign * value
 
 
 def _span_row(entry: Entry, received_on: date, booking: Booking | None) -> tuple[Any, ...]:

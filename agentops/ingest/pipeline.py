@@ -210,8 +210,6 @@ class Writer:
             group = self._gather(first)
             # It shrinks slowly: one request that came late does not mean that there are fewer senders.
             self._company = max(len(group), self._company - 1)
-            for job in group:
-                job.entries, job.failures = self._understand(job.batch)
             began = time.monotonic()
             self._write(group)
             self._wrote_at = time.monotonic()
@@ -242,6 +240,8 @@ class Writer:
 
     def _write(self, jobs: list[Job]) -> None:
         try:
+            for job in jobs:
+                job.entries, job.failures = self._understand(job.batch)
             result = self._commit(jobs)
         except Unavailable as error:
             for job in jobs:
@@ -284,7 +284,7 @@ class Writer:
         entries = [entry for job in jobs for entry in job.entries]
         with self._connection.transaction(), self._connection.cursor(binary=True) as cursor:
             outcome = book(cursor, entries, self._known_services)
-            store.add_counters(cursor, _settle(jobs, outcome))
+            store.add_counters(cursor, _give_receipts(jobs, outcome))
             if outcome.runs:
                 result.topics = _topics(outcome)
                 result.event_id = live.record(cursor, result.topics)
@@ -301,7 +301,7 @@ class Writer:
             self._connection = None
 
 
-def _settle(jobs: Iterable[Job], outcome: Outcome) -> dict[str, store.Counters]:
+def _give_receipts(jobs: Iterable[Job], outcome: Outcome) -> dict[str, store.Counters]:
     """Give each request its receipt; what is counted of them by service."""
     counters: dict[str, store.Counters] = {}
     unclaimed = set(outcome.accepted)

@@ -10,14 +10,15 @@ import pytest
 
 from agentops.domain.spans import RawSpan, Resource
 from agentops.ingest import pipeline
-from agentops.ingest.batch import Batch
-from agentops.ingest.pipeline import Job, Writer
+from agentops.ingest.batch import Batch, Receipt
+from agentops.ingest.booking import Entry
+from agentops.ingest.pipeline import Job, Result, Writer
 
 SPAN = RawSpan(b"t" * 16, b"s" * 8, b"", "", 1, 2, 0, "", {}, [], "", Resource({}))
 
 
-def job(spans: int) -> Job:
-    return Job(Batch(spans=[SPAN] * spans, service="bot"), lambda _: None, Mock())
+def job(spans: int, service: str = "bot") -> Job:
+    return Job(Batch(spans=[SPAN] * spans, service=service), Mock(), Mock())
 
 
 @pytest.fixture
@@ -62,3 +63,19 @@ def test_what_does_not_fit_is_the_first_of_the_next(writer: Writer) -> None:
     writer._queue.put(second)
     assert writer._gather(first) == [first]
     assert list(writer._held) == [second]
+
+
+def test_what_cannot_be_understood_at_all_fails_alone(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    bug = ZeroDivisionError("a bug")
+
+    def understand(batch: Batch) -> tuple[list[Entry], list[str]]:
+        if batch.service == "bad":
+            raise bug
+        return [], []
+
+    writer._understand = understand
+    monkeypatch.setattr(writer, "_commit", lambda _: Result())
+    good, bad = job(1), job(1, "bad")
+    writer._write([good, bad])
+    good.done.assert_called_once_with(Receipt(0))
+    bad.done.assert_called_once_with(bug)

@@ -120,7 +120,7 @@ def _read(attributes: Attributes, dialect: Dialect) -> tuple[Fields, Dimensions,
     for field, names in reading.fields:
         for name in names:
             value = attributes[name]
-            if value is not None and value != "":
+            if value not in _BLANK:
                 fields[field] = value
                 break
     dimensions: Dimensions = {}
