@@ -35,6 +35,7 @@ class Node:
     start_ns: int
     end_ns: int
     usage_fields: int
+    is_error: bool = False
 
 
 @dataclass(slots=True, frozen=True)
@@ -64,7 +65,8 @@ def resolve(nodes: Iterable[Node]) -> dict[bytes, Booking]:
     The agent is the span's own or that of the nearest span above it that names one. Of model calls nested in
     one another the innermost that knows its tokens counts; of model calls with the same response id one does:
     the one that knows more of its tokens, else the instrumentation's rather than the SDK's own, else the outer
-    one. All others are merged into one that counts.
+    one. A model span that lasted no time is the record of a streamed answer: it and the call beside it that had
+    ended last, with no tokens told, are one. All others are merged into one that counts.
     """
     by_id = {node.span_id: node for node in nodes}
     parents = _parents(by_id)
@@ -76,6 +78,7 @@ def resolve(nodes: Iterable[Node]) -> dict[bytes, Booking]:
     merged: dict[bytes, Node] = {}
     _merge_nested(models, callers, merged)
     _merge_same_response(models, merged)
+    _merge_records(models, merged)
     return {span_id: Booking(agents[span_id], _final(span_id, merged)) for span_id in by_id}
 
 
@@ -83,7 +86,7 @@ def needs_tree(spans: Iterable[Span]) -> bool:
     """Whether spans of one run cannot be booked by what each says of itself.
 
     So it is when a step names no agent, when a model call is the parent of another span, when more than one
-    scope makes model calls, and when two model calls share a response id.
+    scope makes model calls, when two model calls share a response id, and when one lasted no time.
     """
     parents, calls, scopes, responses = set(), set(), set(), set()
     for span in spans:
@@ -93,6 +96,8 @@ def needs_tree(spans: Iterable[Span]) -> bool:
         if span.agent_name is None:
             return True
         if span.kind in COSTED_KINDS:
+            if span.start_ns == span.end_ns:
+                return True
             calls.add(span.span_id)
             scopes.add(span.scope)
             if span.response_id is not None:
@@ -205,6 +210,27 @@ def _merge_same_response(models: list[Node], merged: dict[bytes, Node]) -> None:
         if len(group) > 1:
             kept = min(group, key=_preference)
             merged.update((node.span_id, kept) for node in group if node is not kept)
+
+
+def _merge_records(models: list[Node], merged: dict[bytes, Node]) -> None:
+    """Join each record of a streamed answer with its call: same parent, same scope, by order of time."""
+    groups: dict[tuple[Kind, bytes, str], tuple[list[Node], list[Node]]] = {}
+    for node in models:
+        is_record = node.start_ns == node.end_ns
+        if node.span_id not in merged and not node.is_error and (is_record or not node.usage_fields):
+            beside = groups.setdefault((node.kind, node.parent_span_id, node.scope), ([], []))
+            beside[is_record].append(node)
+    for calls, records in groups.values():
+        calls.sort(key=lambda call: (call.end_ns, call.span_id), reverse=True)
+        ended: list[Node] = []
+        for record in sorted(records, key=_age):
+            while calls and calls[-1].end_ns <= record.start_ns:
+                ended.append(calls.pop())
+            # Two answers with different ids are no one call.
+            if ended and (record.response_id is None or ended[-1].response_id is None):
+                pair = (ended.pop(), record)
+                kept = min(pair, key=_preference)
+                merged.update((node.span_id, kept) for node in pair if node is not kept)
 
 
 def _response(node: Node) -> str | None:

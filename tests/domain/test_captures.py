@@ -85,6 +85,7 @@ def node_of(span: Span) -> Node:
         start_ns=span.start_ns,
         end_ns=span.end_ns,
         usage_fields=sum(1 for count in counts if count),
+        is_error=span.is_error,
     )
 
 

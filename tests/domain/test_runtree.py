@@ -138,6 +138,62 @@ def test_ids_drawn_from_a_thousand_numbers_do_not_make_two_calls_one() -> None:
     assert merged(node("a", response_id="chatcmpl-17"), node("b", response_id="chatcmpl-17")) == {}
 
 
+def call(span_id: str, parent: str = "p", **more: object) -> Node:
+    """A streamed call: one that tells no tokens and ends while the answer is still to come."""
+    return node(span_id, parent, **({"usage_fields": 0, "end_ns": ord(span_id[0]) + 1} | more))
+
+
+def record(span_id: str, parent: str = "p", **more: object) -> Node:
+    """What came of a streamed call: a span that lasts no time."""
+    return node(span_id, parent, **({"end_ns": ord(span_id[0])} | more))
+
+
+def test_a_streamed_call_and_the_record_of_its_answer_are_one() -> None:
+    assert merged(call("a"), record("c")) == merged(record("c"), call("a")) == {"a": "c"}
+
+
+def test_records_are_joined_with_their_calls_in_order() -> None:
+    assert merged(call("a"), record("c"), call("d"), record("f")) == {"a": "c", "d": "f"}
+    assert merged(call("a"), call("b"), record("f"), record("g")) == {"b": "f", "a": "g"}
+
+
+def test_a_record_without_tokens_is_merged_into_its_call() -> None:
+    assert merged(call("a"), record("c", usage_fields=0)) == {"c": "a"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (call("a"), record("c", parent="q")),
+        (call("a"), record("c", scope="another")),
+        (call("a"), record("c", kind=Kind.EMBEDDING)),
+        (call("b"), record("a")),
+        (call("a", end_ns=200), record("c")),
+        (call("a", usage_fields=2), record("c")),
+        (call("a", is_error=True), record("c")),
+        (call("a"), record("c", usage_fields=0, is_error=True)),
+        (call("a", response_id="resp_1"), record("c", response_id="resp_2")),
+        (call("a"), call("c", usage_fields=2)),
+        (record("a", usage_fields=0), record("c")),
+    ],
+    ids=[
+        "below another",
+        "of another scope",
+        "of another kind",
+        "before the call",
+        "during the call",
+        "after a call that knows its tokens",
+        "after a call that failed",
+        "a call that failed at once",
+        "of another answer",
+        "a call",
+        "after another record",
+    ],
+)
+def test_what_is_no_record_of_a_call_is_a_call_of_its_own(one: Node, other: Node) -> None:
+    assert merged(one, other) == {}
+
+
 def test_a_chain_of_ten_thousand_spans_is_no_trouble() -> None:
     chain = [
         Node(i.to_bytes(8, "big"), (i - 1).to_bytes(8, "big") if i else b"", Kind.LLM, None, "s", None, i, i + 1, 2)
@@ -165,6 +221,7 @@ def runs(draw: st.DrawFn) -> list[Node]:
             start_ns=draw(st.integers(0, 3)),
             end_ns=draw(st.integers(3, 5)),
             usage_fields=draw(st.integers(0, 3)),
+            is_error=draw(st.booleans()),
         )
         for span_id in ids
     ]
