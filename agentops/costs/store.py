@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from psycopg import Cursor
 
 from agentops.columns import Column, Integers, Texts, transpose
+from agentops.costs.cells import Cells, Moves, add_to
 from agentops.costs.models import MEASURES
-
-#: (dimension, hours since the epoch, environment, service, key)
-CellKey = tuple[int, int, str, str, str]
-Cells = dict[CellKey, list[int]]
 
 HOURS_PER_DAY = 24
 
@@ -39,16 +35,16 @@ MOVE_HOURLY = _move("spend_hourly")
 MOVE_DAILY = _move("spend_daily")
 
 
-def move_spend(cursor: Cursor[Any], cells: Mapping[CellKey, Sequence[int]]) -> None:
-    """Add a batch's differences to both rollups: two statements. Cells are keyed by hour."""
+def move_spend(cursor: Cursor[Any], moves: Moves) -> None:
+    """Add a batch's differences to both rollups: two statements."""
+    cells = moves.cells()
     days: Cells = {}
     for (dimension, hour, environment, service, key), measures in cells.items():
         cell = (dimension, hour - hour % HOURS_PER_DAY, environment, service, key)
         if (total := days.get(cell)) is None:
             days[cell] = list(measures)
         else:
-            for i, value in enumerate(measures):
-                total[i] += value
+            add_to(total, measures)
     for statement, rows in ((MOVE_HOURLY, cells), (MOVE_DAILY, days)):
         moved = [(d, hour * 3600, e, s, k, *m) for (d, hour, e, s, k), m in rows.items() if any(m)]
         if moved:

@@ -106,7 +106,9 @@ class TokenUsage:
 
 #: How much a value of an attribution dimension is worth: lower wins.
 RANK_EXPLICIT = 0
-RANK_FALLBACK = 1
+#: What an operator's rule says of a span.
+RANK_RULE = 1
+RANK_FALLBACK = 2
 
 
 @dataclass(slots=True)

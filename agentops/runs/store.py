@@ -96,6 +96,17 @@ class StoredSpan:
     cost_nano: int | None
     merged_into: bytes | None
 
+    @property
+    def tokens(self) -> tuple[int | None, ...]:
+        """Its counts of tokens, in the order of ``MEASURES``."""
+        return (
+            self.input_tokens,
+            self.output_tokens,
+            self.cache_read_input_tokens,
+            self.cache_creation_input_tokens,
+            self.reasoning_output_tokens,
+        )
+
 
 CLAIM = """
 INSERT INTO span_ledger AS l (trace_id, span_id, service, fingerprint, received_on, is_llm)
