@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from django.http import HttpRequest, StreamingHttpResponse
 from django.utils import timezone
@@ -23,19 +23,23 @@ LONGEST = {"hour": timedelta(days=92), "day": timedelta(days=3660)}
 OTHER = "other"
 
 
-class Filters(Schema):
-    """Which spend, and of when; ``from`` and ``until`` are widened to whole hours."""
+WithoutName = Literal["team", "user", "feature", "session", "release", "agent", "model", "tool"]
 
-    service: Text = ""
-    team: Text = Field("", description="A team's slug.")
-    user: Text = ""
-    feature: Text = ""
-    session: Text = ""
-    release: Text = ""
+
+class Filters(Schema):
+    """Which spend, and when; ``from`` and ``until`` are widened to whole hours. A filter may be repeated: any will do."""
+
+    service: list[Text] = Field([])
+    team: list[Text] = Field([], description="Slugs of teams.")
+    user: list[Text] = Field([])
+    feature: list[Text] = Field([])
+    session: list[Text] = Field([])
+    release: list[Text] = Field([])
     environment: Text = Field("", description="production holds what names none.")
-    agent: Text = ""
-    model: Text = ""
-    tool: Text = ""
+    agent: list[Text] = Field([])
+    model: list[Text] = Field([])
+    tool: list[Text] = Field([])
+    without: list[WithoutName] = Field([], description="Dimensions of which only what carries no key counts.")
     from_: AskedMoment = Field(None, alias="from", description="30 days before until, when missing.")
     until: AskedMoment = Field(None, description="Now, when missing.")
 
@@ -89,7 +93,8 @@ def _read(filters: Filters) -> tuple[SpendFilters, datetime, datetime]:
         raise HttpError(422, "from or until is out of range.") from error
     if from_ >= until:
         raise HttpError(422, "from must be before until.")
-    return SpendFilters(**asked), from_, until
+    without, environment = asked.pop("without"), asked.pop("environment")
+    return SpendFilters.read(asked, without, environment=environment), from_, until
 
 
 def _check_length(interval: Interval | None, from_: datetime, until: datetime) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from urllib.parse import urlencode
+
+from django.http import QueryDict
 
 from agentops.costs.queries import BYS, INTERVALS
 from agentops.costs.sources import DAY, HOUR, By, Interval, SpendFilters
@@ -15,6 +15,10 @@ from agentops.runs.api import clean
 
 #: What can be filtered by and shown as a chip; the environment has its own place in the frame.
 FILTERS = tuple(f.name for f in fields(SpendFilters) if f.name != "environment")
+#: The parameter that names dimensions of which only what carries no key is wanted.
+WITHOUT = "without"
+#: Values of one dimension that count.
+MAX_VALUES = 50
 #: Rows of the table, and of the long one.
 ROWS, MANY_ROWS = 50, 1_000
 #: Query-string names of the orders, and the measure that each sorts by.
@@ -79,7 +83,7 @@ class Asked:
     @property
     def chips(self) -> list[tuple[str, str, str]]:
         """What is filtered by: words, value, parameter."""
-        return [(name, value, name) for name in FILTERS if (value := getattr(self.filters, name))]
+        return [(name, value, name) for name in FILTERS for value in getattr(self.filters, name)]
 
     @property
     def measure(self) -> str:
@@ -91,26 +95,37 @@ class Asked:
         """By what the page takes one key of this dimension apart."""
         return next((by for by in NEXT[self.by] if not getattr(self.filters, by)), NEXT[self.by][0])
 
-    def drill_query(self, key: str) -> str:
+    def drill_query(self, key: str | None) -> str:
         """The query string of the page of one key, by what it is taken apart next."""
-        filters = {name: value for name, value, _ in self.chips}
-        return urlencode(self.kept | filters | {self.by: key, "by": self.next_by})
+        return urlencode([*self._parameters(self.filters.within(self.by, key)), ("by", self.next_by)])
 
     def runs_query(self, key: str | None) -> str:
         """The query string of the list of runs behind a key; empty when that list cannot ask for it."""
-        filters = replace(self.filters, **{self.by: key}) if key and self.by != "team" else self.filters
-        if filters.team or key is None or self.by == "team":
+        filters = self.filters.within(self.by, key)
+        if filters.team or any(getattr(filters, name) and not is_single(filters, name) for name in FILTERS):
             return ""
-        asked = {name: value for name in FILTERS if (value := getattr(filters, name))}
+        return urlencode(self._parameters(filters))
+
+    def _parameters(self, filters: SpendFilters) -> list[tuple[str, str]]:
+        """Filters as they stand in a query string, after what every link keeps."""
         environment = {"environment": filters.environment} if filters.environment else {}
-        return urlencode(self.kept | environment | asked)
+        chosen = [(name, value) for name in FILTERS for value in getattr(filters, name)]
+        return [
+            *(self.kept | environment).items(),
+            *((name, value) if value else (WITHOUT, name) for name, value in chosen),
+        ]
 
 
-def read_spend(parameters: Mapping[str, Any], page: PageContext) -> Asked:
+def is_single(filters: SpendFilters, name: str) -> bool:
+    """Whether one named value is asked for in a dimension."""
+    return len(getattr(filters, name)) == 1 and filters.has_only_named(name)
+
+
+def read_spend(parameters: QueryDict, page: PageContext) -> Asked:
     """What a page's parameters ask for; what cannot be read counts as not asked."""
     wanted = str(parameters.get("by") or "")
     by: By = next((known for known in BYS if known == wanted), "service")
-    values = {name: clean(str(parameters.get(name) or "")).strip() for name in FILTERS}
+    values = {name: [clean(text).strip() for text in parameters.getlist(name)[:MAX_VALUES]] for name in FILTERS}
     from_, until = sensible(page.window)
     length = until - from_
     intervals: list[Interval] = []
@@ -125,7 +140,7 @@ def read_spend(parameters: Mapping[str, Any], page: PageContext) -> Asked:
     usual_sort = "-tools" if by == "tool" else "-cost"
     return Asked(
         by=by,
-        filters=SpendFilters(**values, environment=page.environment),
+        filters=SpendFilters.read(values, parameters.getlist(WITHOUT), environment=page.environment),
         from_=from_,
         until=until,
         interval=interval,

@@ -301,6 +301,26 @@ def costs_by_key(
     return round(total) if of_all is None else of_all, {key: found.get(key, 0) for key in keys}
 
 
+def nested(
+    by: By,
+    then: By,
+    filters: SpendFilters,
+    from_: datetime,
+    until: datetime,
+    keys: Sequence[str | None],
+    *,
+    limit: int = 10,
+    sort: str = "-cost_nano",
+) -> dict[str | None, SpendReport]:
+    """What is inside some keys of ``by``: for each the report by ``then``, without a series.
+
+    Each report is what ``spend`` answers of ``filters.within(by, key)``. Raises ``ValueError`` when ``then`` is ``by``.
+    """
+    if by == then:
+        raise ValueError(then)
+    return {key: spend(then, filters.within(by, key), from_, until, limit=limit, sort=sort) for key in keys}
+
+
 def coverage(filters: SpendFilters, from_: datetime, until: datetime, total: int) -> Coverage:
     """How much of a range's cost, ``total``, has a user, a feature, a service that somebody owns."""
     if total <= 0:
@@ -308,7 +328,7 @@ def coverage(filters: SpendFilters, from_: datetime, until: datetime, total: int
     begin, end = floor_hour(from_), ceil_hour(until)
 
     def share_with(dimension: Literal["user", "feature"]) -> float:
-        if getattr(filters, dimension):
+        if filters.has_only_named(dimension):
             return 1.0
         return 1 - int(_ask(TOTAL, cells(dimension, filters, begin, end, key=""))[0][0]) / total
 

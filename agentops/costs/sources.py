@@ -17,8 +17,8 @@ Rollups outlive runs' spans: the last two rows of the table know only what reten
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -83,14 +83,11 @@ SPAN_HOUR = "date_trunc('hour', to_timestamp(s.start_ns / 1000000000), 'UTC')"
 #: Spans lie in the partitions of the days on which their run received anything.
 RECEIVED = """s.received_on BETWEEN (r.first_received_at AT TIME ZONE 'UTC')::date
         AND (r.last_received_at AT TIME ZONE 'UTC')::date"""
-#: Conditions as the indexes of runs serve them; the others compare ``SPAN_KEYS``.
-_CONDITIONS = {
-    "service": "r.service = %(service)s",
-    "user": 'r."user" = %(user)s',
-    "feature": "r.feature = %(feature)s",
-    "session": "r.session = %(session)s",
-    "release": "r.release = %(release)s",
-    "environment": f"{SPAN_KEYS['environment']} = %(environment)s",
+#: Columns of runs as their indexes serve them, for values that are not empty; ``SPAN_KEYS`` compare with any.
+_INDEXED = {
+    "service": "r.service",
+    "user": 'r."user"',
+    **{name: f"r.{name}" for name in ("feature", "session", "release")},
 }
 #: What charges are told apart by.
 CHARGE_KEYS = {
@@ -105,23 +102,57 @@ _ROLLED = ", ".join(f"u.{m}" for m in MEASURES)
 #: The rows ``u`` of one key of a dimension. The index leads to them by way of the services' own rows ``t``, of which
 #: there are few: without them it would have to read all keys.
 _ONE_KEY = """{table} AS t JOIN {table} AS u ON u.dimension = %(dimension)s AND u.start = t.start
-    AND u.environment = t.environment AND u.service = t.service AND u.key = %(value)s"""
+    AND u.environment = t.environment AND u.service = t.service AND u.key = ANY(%(values)s)"""
+
+
+#: Values of a dimension any of which will do, the empty one for what carries none; no values at all mean any.
+Values = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class SpendFilters:
-    """Which spend; empty means any. ``team`` is a team's slug."""
+    """Which spend: of any of these values in each dimension. ``team`` holds slugs; ``environment`` is one, or empty."""
 
-    service: str = ""
-    team: str = ""
-    user: str = ""
-    feature: str = ""
-    session: str = ""
-    release: str = ""
+    service: Values = ()
+    team: Values = ()
+    user: Values = ()
+    feature: Values = ()
+    session: Values = ()
+    release: Values = ()
     environment: str = ""
-    agent: str = ""
-    model: str = ""
-    tool: str = ""
+    agent: Values = ()
+    model: Values = ()
+    tool: Values = ()
+
+    @classmethod
+    def of(cls, *, environment: str = "", **values: str | None) -> SpendFilters:
+        """One value each; ``None`` is what carries none, and an empty text any."""
+        chosen = {name: (value or "",) for name, value in values.items() if value != ""}
+        return cls(environment=environment, **chosen)
+
+    @classmethod
+    def read(
+        cls, values: Mapping[str, Iterable[str]], without: Iterable[str] = (), *, environment: str = ""
+    ) -> SpendFilters:
+        """Of what was written down: texts that are not empty, and the dimensions whose missing value will do too."""
+        lacking = set(without)
+        chosen = {
+            name: tuple(dict.fromkeys([*filter(None, texts), *([""] if name in lacking else [])]))
+            for name, texts in values.items()
+        }
+        return cls(environment=environment, **chosen)
+
+    def within(self, by: By, key: str | None) -> SpendFilters:
+        """The same, of one key of a dimension alone."""
+        if by == "environment":
+            return replace(self, environment=key or DEFAULT_ENVIRONMENT)
+        only: dict[str, Any] = {by: (key or "",)}
+        return replace(self, **only)
+
+    def has_only_named(self, dimension: str) -> bool:
+        """Whether the values asked for in a dimension leave out what carries none."""
+        values = getattr(self, dimension)
+        return bool(values) and "" not in values
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +185,14 @@ def cells(
     other = [name for name in DIMENSIONS if name != by and getattr(filters, name)]
     if not other or (len(other) == 1 and by in _COLUMNS):
         dimension = other[0] if other else by
-        value = key if key is not None else getattr(filters, dimension, "") or None
+        values: Values = getattr(filters, dimension) if dimension in DIMENSIONS else ()
+        if key is not None and dimension == by:
+            values = (key,)
         keys = f"u.{_COLUMNS.get(by, 'key')} AS key"
         pieces = _pieces(from_, until, interval, hours_at_ends=hours_at_ends)
         if dimension in MANY_KEYED and with_past:
             pieces = [("spend_days" if piece[0] == "spend_daily" else piece[0], *piece[1:]) for piece in pieces]
-        source = _rollups(keys, dimension, value, filters, pieces, owners)
+        source = _rollups(keys, dimension, values, filters, pieces, owners)
     else:
         keys = f"{SPAN_KEYS['service' if by == 'team' else by]} AS key"
         if by in _OF_RUNS and _OF_RUNS.issuperset(other):
@@ -224,25 +257,25 @@ def _pieces(from_: datetime, until: datetime, interval: Interval | None, *, hour
 def _rollups(
     keys: str,
     dimension: str,
-    value: str | None,
+    values: Values,
     filters: SpendFilters,
     pieces: Sequence[Piece],
     owners: dict[str, Ownership],
 ) -> Source:
-    """The rows of a dimension; ``value`` is its only key to read, None for all: services have no keys."""
-    parameters = _wanted(filters, owners) | {"value": value}
+    """The rows of a dimension; ``values`` are the keys to read, empty for all: services have no keys."""
+    parameters = _wanted(filters, owners) | {"values": list(values)}
     parameters["dimension"] = int(DIMENSIONS.get(dimension, Dimension.SERVICE))
-    is_one = value is not None and dimension in DIMENSIONS
+    is_some = bool(values) and dimension in DIMENSIONS
     selects = []
     for place, (table, begin, end) in enumerate(pieces):
         parameters |= {f"begin{place}": begin, f"end{place}": end}
-        by_services = is_one and table != "spend_days"  # the past has an index of its keys
+        by_services = is_some and table != "spend_days"  # the past has an index of its keys
         read, relation = ("t", _ONE_KEY) if by_services else ("u", "{table} AS u")
         where = f"{read}.dimension = {int(Dimension.SERVICE) if by_services else '%(dimension)s'}"
         for condition, applies in (
-            ("key = %(value)s", is_one and not by_services),
+            ("key = ANY(%(values)s)", is_some and not by_services),
             ("environment = %(environment)s", filters.environment),
-            ("service = %(service)s", filters.service),
+            ("service = ANY(%(service)s)", filters.service),
             ("service = ANY(%(services)s)", filters.team),
         ):
             where += f" AND {read}.{condition}" if applies else ""
@@ -289,8 +322,7 @@ def charges(
         named = {"environment": "u.environment", "service": "u.service", "model": "u.key"}
         named["is_unpriced"] = "u.cost_nano = 0 AND u.unpriced_calls > 0"
         keys = ", ".join(f"{named.get(name, repr(''))} AS {name}" for name in CHARGE_KEYS)
-        value = filters.model or None
-        rolled = _rollups(keys, "model", value, filters, _pieces(begin, kept_since, "day"), owners)
+        rolled = _rollups(keys, "model", filters.model, filters, _pieces(begin, kept_since, "day"), owners)
         calls = f"SELECT * FROM ({rolled.sql}) AS rolled WHERE llm_calls > 0"
         sql, parameters = f"{calls} UNION ALL {sql}", rolled.parameters | parameters
     return Source(
@@ -322,16 +354,16 @@ def _spans(
     }
     for name in ("agent", "model", "tool"):
         if getattr(filters, name):
-            extra += f" AND {SPAN_KEYS[name]} = %({name})s"
+            extra += f" AND {SPAN_KEYS[name]} = ANY(%({name})s)"
     # Narrows the runs to read: a run that has the agent says so, unless it has more than it can name.
-    if filters.agent:
-        extra += " AND (r.agents @> ARRAY[%(agent)s::text] OR cardinality(r.agents) >= 100)"
-    if filters.model:
+    if filters.has_only_named("agent"):
+        extra += " AND (r.agents && %(agent)s::text[] OR cardinality(r.agents) >= 100)"
+    if filters.has_only_named("model"):
         extra += " AND r.llm_calls > 0"
-    if filters.tool:
+    if filters.has_only_named("tool"):
         extra += " AND r.tool_calls > 0"
     # The planner cannot know that a run's spans lie in one or two partitions: few runs are looked up one by one.
-    apart = "OFFSET 0" if few_runs or filters.user or filters.session else ""
+    apart = "OFFSET 0" if few_runs or filters.has_only_named("user") or filters.has_only_named("session") else ""
     sql = f"""SELECT {SPAN_HOUR} AS start, {keys}, {_SPAN_MEASURES}
         FROM runs r CROSS JOIN LATERAL (
             SELECT * FROM spans s WHERE s.trace_id = r.trace_id AND s.service = r.service AND {RECEIVED} {apart}
@@ -343,15 +375,22 @@ def _spans(
 
 
 def _matching(filters: SpendFilters) -> str:
-    conditions = [condition for name, condition in _CONDITIONS.items() if getattr(filters, name)]
+    conditions = [
+        f"{column if filters.has_only_named(name) else SPAN_KEYS[name]} = ANY(%({name})s)"
+        for name, column in _INDEXED.items()
+        if getattr(filters, name)
+    ]
+    if filters.environment:
+        conditions.append(f"{SPAN_KEYS['environment']} = %(environment)s")
     if filters.team:
         conditions.append("r.service = ANY(%(services)s)")
     return "".join(f" AND {condition}" for condition in conditions)
 
 
 def _wanted(filters: SpendFilters, owners: dict[str, Ownership]) -> dict[str, Any]:
-    wanted: dict[str, Any] = {name: getattr(filters, name) for name in ("service", "environment", *DIMENSIONS)}
-    wanted["services"] = [o.service for o in owners.values() if o.team == filters.team] if filters.team else []
+    wanted: dict[str, Any] = {name: list(getattr(filters, name)) for name in ("service", *DIMENSIONS)}
+    wanted["environment"] = filters.environment
+    wanted["services"] = [o.service for o in owners.values() if (o.team or "") in filters.team]
     return wanted
 
 

@@ -110,7 +110,7 @@ def test_the_file_holds_what_the_page_shows(client: Client, by: Any, interval: A
 
 
 def _focus(kept_since: datetime = START - DAY, **filters: str) -> list[dict[str, str]]:
-    asked = SpendFilters(**filters)
+    asked = SpendFilters.of(**filters)
     answer = exports.focus_csv(HttpRequest(), asked, START - DAY, START + 3 * DAY, kept_since=kept_since)
     return _read(answer)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 
@@ -28,7 +29,7 @@ RANGES = {
     "more than a window": (START - timedelta(days=9), START + timedelta(days=9)),
 }
 #: One of each kind of question, and every path of ``sources``.
-FILTERS: list[dict[str, str]] = [
+FILTERS: list[dict[str, str | None]] = [
     {},
     {"service": "service-1"},
     {"environment": "x"},
@@ -41,6 +42,9 @@ FILTERS: list[dict[str, str]] = [
     {"session": "z", "release": "x"},
     {"user": "y", "model": "claude-sonnet-4-5"},
     {"feature": "x", "agent": "planner", "tool": "fetch"},
+    {"feature": None},
+    {"team": None, "agent": None},
+    {"user": None, "model": "gpt-4o"},
 ]
 
 SPANS = """
@@ -80,13 +84,13 @@ def booked_spans() -> list[tuple[dict[str, str], datetime, Totals]]:
 def brute_force(
     spans: list[tuple[dict[str, str], datetime, Totals]],
     by: str,
-    filters: dict[str, str],
+    filters: Mapping[str, str | None],
     from_: datetime,
     until: datetime,
 ) -> dict[tuple[str, datetime], Totals]:
     sums: dict[tuple[str, datetime], Totals] = defaultdict(Totals)
     for keys, hour, totals in spans:
-        matches = all(keys[name] == value for name, value in filters.items())
+        matches = all(keys[name] == (value or "") for name, value in filters.items())
         if matches and queries.floor_hour(from_) <= hour < queries.ceil_hour(until):
             sums[keys[by], hour] += totals
     return sums
@@ -110,8 +114,8 @@ def booked(request: pytest.FixtureRequest) -> list[tuple[dict[str, str], datetim
 
 
 @pytest.mark.parametrize("filters", FILTERS, ids=str)
-def test_every_dimension_and_range_equals_the_sum_over_spans(booked: Any, filters: dict[str, str]) -> None:
-    asked = SpendFilters(**filters)
+def test_every_dimension_and_range_equals_the_sum_over_spans(booked: Any, filters: dict[str, str | None]) -> None:
+    asked = SpendFilters.of(**filters)
     seen = 0
     for from_, until in RANGES.values():
         for by in get_args(By):
@@ -161,7 +165,7 @@ def test_an_unknown_order_is_refused_before_it_reaches_the_database(booked: Any)
 
 
 @pytest.mark.parametrize("filters", FILTERS, ids=str)
-def test_the_period_before_counts_cut_hours_in_part(booked: Any, filters: dict[str, str]) -> None:
+def test_the_period_before_counts_cut_hours_in_part(booked: Any, filters: dict[str, str | None]) -> None:
     from_, until = START + timedelta(hours=2, minutes=15), START + timedelta(hours=27, minutes=45)
     cells = brute_force(booked, "user", filters, from_, until)
     first, last = queries.floor_hour(from_), queries.floor_hour(until)
@@ -170,8 +174,8 @@ def test_the_period_before_counts_cut_hours_in_part(booked: Any, filters: dict[s
     for (key, hour), totals in cells.items():
         expected[key or None] += totals.cost_nano * shares.get(hour, 1.0)
     asked = [*expected, "nobody"]
-    total, found = queries.costs_by_key("user", SpendFilters(**filters), from_, until, asked)
-    if queries.spend("user", SpendFilters(**filters), from_, until).reads == "runs":
+    total, found = queries.costs_by_key("user", SpendFilters.of(**filters), from_, until, asked)
+    if queries.spend("user", SpendFilters.of(**filters), from_, until).reads == "runs":
         # Whole runs count where they start: nearly the same.
         assert total <= sum(cells.values(), Totals()).cost_nano
     else:
@@ -180,22 +184,74 @@ def test_the_period_before_counts_cut_hours_in_part(booked: Any, filters: dict[s
 
 
 @pytest.mark.parametrize("filters", FILTERS, ids=str)
-def test_coverage_is_the_share_of_cost_with_a_user_a_feature_an_owner(booked: Any, filters: dict[str, str]) -> None:
+def test_coverage_is_the_share_of_cost_with_a_user_a_feature_an_owner(
+    booked: Any, filters: dict[str, str | None]
+) -> None:
     from_, until = RANGES["days and edges"]
     spans = [
         (keys, totals.cost_nano)
         for keys, hour, totals in booked
-        if all(keys[name] == value for name, value in filters.items())
+        if all(keys[name] == (value or "") for name, value in filters.items())
         and queries.floor_hour(from_) <= hour < queries.ceil_hour(until)
     ]
     total = sum(cost for _, cost in spans)
-    found = queries.coverage(SpendFilters(**filters), from_, until, total)
+    found = queries.coverage(SpendFilters.of(**filters), from_, until, total)
     if not total:
         assert found.user is None
         return
     assert found.user == pytest.approx(sum(cost for keys, cost in spans if keys["user"]) / total)
     assert found.feature == pytest.approx(sum(cost for keys, cost in spans if keys["feature"]) / total)
     assert found.owner == pytest.approx(sum(cost for keys, cost in spans if keys["team"]) / total)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"user": ("x", "z")},
+        {"user": ("y", "")},
+        {"model": ("gpt-4o", ""), "service": ("service-0",)},
+        {"feature": ("", "x"), "session": ("y", "z")},
+        {"agent": ("planner", ""), "tool": ("search", "fetch")},
+        {"team": ("blue", "")},
+    ],
+    ids=str,
+)
+def test_of_several_values_any_will_do_and_the_empty_one_is_what_carries_none(
+    booked: Any, values: dict[str, tuple[str, ...]]
+) -> None:
+    from_, until = RANGES["days and edges"]
+    matching = [cell for cell in booked if all(cell[0][name] in wanted for name, wanted in values.items())]
+    for by in get_args(By):
+        expected: dict[str | None, Totals] = defaultdict(Totals)
+        for (key, _), totals in brute_force(matching, by, {}, from_, until).items():
+            expected[key or None] += totals
+        report = queries.spend(by, SpendFilters(**values), from_, until)
+        assert {item.key: item.totals for item in report.items} == dict(expected), (by, report.reads)
+
+
+@pytest.mark.parametrize("filters", [{}, {"service": "service-1"}, {"feature": None}], ids=str)
+@pytest.mark.parametrize(
+    ("by", "then"), [("service", "feature"), ("user", "model"), ("team", "service"), ("tool", "agent")]
+)
+def test_what_is_inside_the_keys_adds_up_to_them(booked: Any, filters: Any, by: By, then: By) -> None:
+    from_, until = RANGES["days and edges"]
+    asked = SpendFilters.of(**filters)
+    outer = queries.spend(by, asked, from_, until).items
+    found = queries.nested(by, then, asked, from_, until, [item.key for item in outer], limit=1)
+    assert list(found) == [item.key for item in outer]
+    for item in outer:
+        inner = found[item.key]
+        assert inner.total == item.totals
+        assert inner.items[0].totals + (inner.other or Totals()) == item.totals
+        cells = brute_force(booked, then, {**filters, by: item.key}, from_, until)
+        assert max(cost for cost in _costs(cells).values()) == inner.items[0].totals.cost_nano
+
+
+def _costs(cells: dict[tuple[str, datetime], Totals]) -> dict[str, int]:
+    costs: dict[str, int] = defaultdict(int)
+    for (key, _), totals in cells.items():
+        costs[key] += totals.cost_nano
+    return costs
 
 
 def test_a_cost_that_nobody_knows_is_not_zero() -> None:
