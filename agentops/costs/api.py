@@ -27,7 +27,7 @@ WithoutName = Literal["team", "user", "feature", "session", "release", "agent", 
 
 
 class Filters(Schema):
-    """Which spend, and when; ``from`` and ``until`` are widened to whole hours. A filter may be repeated: any will do."""
+    """Which spend, and when; ``from`` and ``until`` are widened to whole hours. Any value of a repeated filter does."""
 
     service: list[Text] = Field([])
     team: list[Text] = Field([], description="Slugs of teams.")
