@@ -6,7 +6,7 @@ A pure function of the set of spans: whatever order they came in, the answer is 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from agentops.domain.spans import COSTED_KINDS, Kind, Span
@@ -35,6 +35,7 @@ class Node:
     start_ns: int
     end_ns: int
     usage_fields: int
+    output_tokens: int | None = None
     is_error: bool = False
 
 
@@ -64,9 +65,10 @@ def resolve(nodes: Iterable[Node]) -> dict[bytes, Booking]:
 
     The agent is the span's own or that of the nearest span above it that names one. Of model calls nested in
     one another the innermost that knows its tokens counts; of model calls with the same response id one does:
-    the one that knows more of its tokens, else the instrumentation's rather than the SDK's own, else the outer
-    one. A model span that lasted no time is the record of a streamed answer: it and the call beside it that had
-    ended last, with no tokens told, are one. All others are merged into one that counts.
+    the one that knows more of its tokens, else the SDK's own if they disagree about the output, else the
+    instrumentation's, else the outer one. A model span that lasted no time is the record of a streamed answer: it
+    and the call beside it that had ended last, with no tokens told, are one. All others are merged into one that
+    counts.
     """
     by_id = {node.span_id: node for node in nodes}
     parents = _parents(by_id)
@@ -193,7 +195,7 @@ def _fold(node: Node, calls: _Calls, merged: dict[bytes, Node]) -> None:
     # Silent calls beside one that tells are tries that failed: calls of their own.
     calls.silent = []
     if calls.known == 1 and _response(node) is not None and _response(node) == _response(first):
-        calls.first = kept = min(node, first, key=_preference)
+        calls.first = kept = _preferred((node, first))
         lost = first if kept is node else node
         merged[lost.span_id] = kept
     else:
@@ -208,7 +210,7 @@ def _merge_same_response(models: list[Node], merged: dict[bytes, Node]) -> None:
             groups.setdefault((node.kind, response), []).append(node)
     for group in groups.values():
         if len(group) > 1:
-            kept = min(group, key=_preference)
+            kept = _preferred(group)
             merged.update((node.span_id, kept) for node in group if node is not kept)
 
 
@@ -229,13 +231,22 @@ def _merge_records(models: list[Node], merged: dict[bytes, Node]) -> None:
             # Two answers with different ids are no one call.
             if ended and (record.response_id is None or ended[-1].response_id is None):
                 pair = (ended.pop(), record)
-                kept = min(pair, key=_preference)
+                kept = _preferred(pair)
                 merged.update((node.span_id, kept) for node in pair if node is not kept)
 
 
 def _response(node: Node) -> str | None:
     response = node.response_id
     return None if not response or _NOT_UNIQUE.fullmatch(response) else response
+
+
+def _preferred(calls: Sequence[Node]) -> Node:
+    """The span that counts for a call that is told by several."""
+    kept = min(calls, key=_preference)
+    # Who adds a stream's counts up may add too many; the SDK reads them off the last one.
+    own = [call for call in calls if call.scope in NATIVE_SCOPES and call.usage_fields == kept.usage_fields]
+    exact = min(own, key=_preference, default=kept)
+    return kept if exact.output_tokens == kept.output_tokens else exact
 
 
 def _preference(node: Node) -> tuple[int, bool, int, int, bytes]:

@@ -278,6 +278,8 @@ def _node_of(span: Span) -> Node:
         start_ns=span.start_ns,
         end_ns=span.end_ns,
         usage_fields=_known(usage.input, usage.output, usage.cache_read, usage.cache_creation, usage.reasoning),
+        output_tokens=usage.output,
+        is_error=span.is_error,
     )
 
 
@@ -292,6 +294,8 @@ def _node_of_stored(span: StoredSpan) -> Node:
         start_ns=span.start_ns,
         end_ns=span.end_ns,
         usage_fields=_known(*span.tokens),
+        output_tokens=span.output_tokens,
+        is_error=span.is_error,
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from agentops.domain.dialects.table import Dialect, Tables
+from agentops.domain.dialects.messages import OUTPUT, requested_by, tell
+from agentops.domain.dialects.table import Dialect, Names, Tables
+from agentops.domain.dialects.tool_calls import requested
 from agentops.domain.dialects.values import parse_json
 from agentops.domain.spans import Attributes, AttributeValue, Kind, RawSpan
 
@@ -44,44 +46,25 @@ def kind_by_model(raw: RawSpan) -> Kind | None:
 
 
 def requested_tools(raw: RawSpan, attributes: Attributes) -> list[dict[str, object]]:
-    """From the output messages; else from the choice event that older versions recorded."""
-    messages = attributes.get("gen_ai.output.messages")
-    if isinstance(messages, str):
-        if '"tool_call"' not in messages:
-            return []
-        messages = parse_json(messages)
-    if isinstance(messages, list):
-        return [
-            {"tool": part.get("name"), "arguments": part.get("arguments")}
-            for message in messages
-            if isinstance(message, dict) and isinstance(parts := message.get("parts"), list)
-            for part in parts
-            if isinstance(part, dict) and part.get("type") == "tool_call"
-        ]
-    return [call for event in raw.events if event.name == "gen_ai.choice" for call in _choice(event.attributes)]
-
-
-def _choice(attributes: Attributes) -> list[dict[str, object]]:
-    message = parse_json(attributes.get("message"))
-    calls = parse_json(attributes.get("tool_calls"))
-    if not calls and isinstance(message, dict):
-        calls = message.get("tool_calls")
-    found: list[dict[str, object]] = []
-    for call in calls if isinstance(calls, list) else ():
-        function = call.get("function") if isinstance(call, dict) else None
-        if isinstance(function, dict):
-            found.append({"tool": function.get("name"), "arguments": function.get("arguments")})
-    return found
+    """From the output messages; else from the events that tell of the answer."""
+    messages = attributes.get(OUTPUT)
+    if isinstance(messages, str) and '"tool_call"' not in messages:
+        return []
+    if isinstance(messages, (str, list)):
+        return requested(parse_json(messages))
+    return [call for event in raw.events for call in requested_by(event.name, event.attributes)]
 
 
 def finish(raw: RawSpan, found_kind: Kind, fields: dict[str, AttributeValue]) -> None:
-    """Where a name has no attribute it stands in the span's name, after the operation."""
+    """A name without an attribute stands in the span's name, after the operation; a text without one in the events."""
     if found_kind is _AGENT and "agent_name" not in fields:
         operation, _, name = raw.name.partition(" ")
         if operation == "invoke_agent":
             fields["agent_name"] = name
     elif found_kind is _TOOL and "tool_name" not in fields:
         fields["tool_name"] = raw.name.removeprefix("execute_tool ")
+    elif raw.events and found_kind is not _TOOL:
+        tell(raw.events, fields)
 
 
 FIELDS: Tables = {
@@ -115,19 +98,36 @@ FIELDS: Tables = {
     "cost_currency": ("gen_ai.usage.cost.currency",),
     "cost_source": ("gen_ai.usage.cost.source",),
     "estimated_cost": ("operation.cost",),
-    "finish_reason": ("gen_ai.agent.finish_reason", "gen_ai.response.finish_reasons"),
-    "streaming": ("gen_ai.request.stream",),
+    "finish_reason": (
+        "gen_ai.agent.finish_reason",
+        "gen_ai.response.finish_reasons",
+        "gen_ai.response.finish_reason",
+    ),
+    "streaming": ("gen_ai.request.stream", "gen_ai.is_streaming"),
     "prompt": ("gen_ai.input.messages",),
     "completion": ("gen_ai.output.messages",),
     "system": ("gen_ai.system_instructions",),
     "arguments": ("gen_ai.tool.call.arguments",),
     "result": ("gen_ai.tool.call.result",),
-    "tags": ("tag.tags", "tags"),
+    "tags": ("tag.tags", "tags", "traceloop.association.properties.tags"),
 }
+#: How OpenLLMetry's SDK begins the names of what an application says of a run. It stamps them onto every span.
+TRACELOOP_PROPERTY = "traceloop.association.properties."
+
+
+def _stamped(*properties: str) -> Names:
+    return tuple(TRACELOOP_PROPERTY + name for name in properties)
+
+
 EXPLICIT: Tables = {
-    "session": ("gen_ai.conversation.id", "session.id"),
-    "user": ("user.id", "enduser.id", "user.hash", "enduser.pseudo.id"),
-    "feature": ("agentops.feature", "app.feature", "feature"),
+    "session": (
+        "gen_ai.conversation.id",
+        "session.id",
+        *_stamped("session_id", "sessionId", "conversation_id", "conversationId"),
+        *_stamped("chat_id", "chatId", "thread_id", "threadId"),
+    ),
+    "user": ("user.id", "enduser.id", "user.hash", "enduser.pseudo.id", *_stamped("user_id", "userId")),
+    "feature": ("agentops.feature", "app.feature", "feature", *_stamped("feature")),
     "environment": ("deployment.environment.name", "deployment.environment"),
     "release": ("service.version",),
 }

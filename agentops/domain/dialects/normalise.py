@@ -9,7 +9,9 @@ from agentops.domain.dialects import values
 from agentops.domain.dialects.genai import GENAI, GENAI_WITHOUT_OPERATION, OPENAI_AGENTS
 from agentops.domain.dialects.openinference import OPENINFERENCE
 from agentops.domain.dialects.pydantic_ai import PYDANTIC_AI
-from agentops.domain.dialects.table import Dialect, Names
+from agentops.domain.dialects.strands import STRANDS
+from agentops.domain.dialects.table import Dialect, Names, remember
+from agentops.domain.dialects.traceloop import TRACELOOP, TRACELOOP_CALL, TRACELOOP_IN_LANGCHAIN
 from agentops.domain.spans import (
     ATTRIBUTION,
     COSTED_KINDS,
@@ -24,8 +26,19 @@ from agentops.domain.spans import (
 )
 
 #: In the order in which they are asked; the first that knows the span's kind reads it.
-DIALECTS: tuple[Dialect, ...] = (OPENINFERENCE, PYDANTIC_AI, OPENAI_AGENTS, GENAI, GENAI_WITHOUT_OPERATION)
-_ASKED = tuple((dialect.mark, dialect.scopes, dialect) for dialect in DIALECTS)
+DIALECTS: tuple[Dialect, ...] = (
+    OPENINFERENCE,
+    PYDANTIC_AI,
+    STRANDS,
+    OPENAI_AGENTS,
+    TRACELOOP_IN_LANGCHAIN,
+    TRACELOOP,
+    TRACELOOP_CALL,
+    GENAI,
+    GENAI_WITHOUT_OPERATION,
+)
+#: By scope and names of attributes, the dialects that a span may speak: most spans are like many others in both.
+_spoken: dict[tuple[str, Names], tuple[Dialect, ...]] = {}
 
 STATUS_ERROR = 2
 MAX_ATTRIBUTES = 64
@@ -66,8 +79,9 @@ def normalise(raw: RawSpan, service: str, *, keep_content: bool = True, max_text
     ``Span.warnings`` says so. Text is cut at ``max_text`` characters, or left out altogether
     without ``keep_content``.
     """
-    kind, dialect = _recognise(raw)
-    fields, dimensions, rest = _read(raw.attributes, dialect)
+    names = tuple(raw.attributes)
+    kind, dialect = _recognise(raw, names)
+    fields, dimensions, rest = _read(raw.attributes, names, dialect)
     span = Span(
         raw.trace_id,
         raw.span_id,
@@ -99,26 +113,28 @@ def normalise(raw: RawSpan, service: str, *, keep_content: bool = True, max_text
     return span
 
 
-def _recognise(raw: RawSpan) -> tuple[Kind, Dialect]:
-    attributes, scope = raw.attributes, raw.scope
-    for mark, scopes, dialect in _ASKED:
-        if (mark and mark in attributes) or scope in scopes:
-            kind = dialect.kind(raw)
-            if kind is not None:
-                return kind, dialect
+def _recognise(raw: RawSpan, names: Names) -> tuple[Kind, Dialect]:
+    spoken = _spoken.get((raw.scope, names))
+    if spoken is None:
+        spoken = tuple(d for d in DIALECTS if (d.mark and d.mark in raw.attributes) or raw.scope in d.scopes)
+        remember(_spoken, (raw.scope, names), (raw.scope, *names), spoken)
+    for dialect in spoken:
+        kind = dialect.kind(raw)
+        if kind is not None:
+            return kind, dialect
     return _OTHER, GENAI
 
 
-def _read(attributes: Attributes, dialect: Dialect) -> tuple[Fields, Dimensions, Names]:
+def _read(attributes: Attributes, names: Names, dialect: Dialect) -> tuple[Fields, Dimensions, Names]:
     """The best value of each field and dimension, and which attributes serve none."""
-    reading = dialect.reading(tuple(attributes))
+    reading = dialect.reading(names)
     rest = reading.rest
     if dialect.expand and (members := _members(attributes, dialect.expand)):
         attributes = members | {name: value for name, value in attributes.items() if value not in _BLANK}
         reading = dialect.reading(tuple(attributes))
     fields: Fields = {}
-    for field, names in reading.fields:
-        for name in names:
+    for field, serving in reading.fields:
+        for name in serving:
             value = attributes[name]
             if value not in _BLANK:
                 fields[field] = value
@@ -150,7 +166,7 @@ def _members(attributes: Attributes, expand: tuple[tuple[str, str], ...]) -> Att
 def _attribute(span: Span, own: Dimensions, resource: Resource) -> None:
     shared = resource.derived.get("attribution")
     if shared is None:
-        of_resource = _read(resource.attributes, GENAI)[1]
+        of_resource = _read(resource.attributes, tuple(resource.attributes), GENAI)[1]
         shared = {dimension: best for dimension, best in of_resource.items() if dimension in ATTRIBUTION}
         resource.derived["attribution"] = shared
     found = span.attribution

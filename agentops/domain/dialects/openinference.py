@@ -94,10 +94,16 @@ def arguments(raw: RawSpan, value: AttributeValue) -> AttributeValue:
     if raw.scope == AGNO and "tool.parameters" in raw.attributes:
         return raw.attributes["tool.parameters"]
     parsed = parse_json(value)
-    if isinstance(parsed, dict) and parsed and parsed.keys() <= _WRAPPER_KEYS:
-        positional, named = parsed.get("args"), parsed.get("kwargs")
+    inner = unwrapped(parsed)
+    return value if inner is parsed else inner
+
+
+def unwrapped(given: AttributeValue) -> AttributeValue:
+    """What a function was given, out of ``{"args", "kwargs"}``."""
+    if isinstance(given, dict) and given and given.keys() <= _WRAPPER_KEYS:
+        positional, named = given.get("args"), given.get("kwargs")
         return {"args": positional, "kwargs": named} if positional and named else named or positional or {}
-    return value
+    return given
 
 
 def finish(raw: RawSpan, found_kind: Kind, fields: dict[str, AttributeValue]) -> None:

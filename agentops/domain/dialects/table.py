@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from agentops.domain.spans import RANK_EXPLICIT, RANK_FALLBACK, Attributes, AttributeValue, Kind, RawSpan
 
@@ -12,8 +13,18 @@ Names = tuple[str, ...]
 Tables = Mapping[str, Names]
 
 EXPLICIT, FALLBACK = 1_000, 2_000
-#: Sets of names that are remembered for each dialect, and the most names and characters of one.
+#: Sets of names of which something is remembered, and the most names and characters of one.
 _MAX_READINGS, _MAX_NAMES, _MAX_CHARS = 2_048, 64, 4_096
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
+
+
+def remember(known: dict[_Key, _Value], key: _Key, names: Names, value: _Value) -> None:
+    """Keep what was worked out of a set of names, within bounds."""
+    if len(names) <= _MAX_NAMES and sum(map(len, names)) <= _MAX_CHARS:
+        if len(known) >= _MAX_READINGS:
+            known.clear()
+        known[key] = value
 
 
 def nothing(_: RawSpan, __: Attributes) -> list[dict[str, object]]:
@@ -83,10 +94,7 @@ class Dialect:
         found = self._readings.get(names)
         if found is None:
             found = self._reading(names)
-            if len(names) <= _MAX_NAMES and sum(map(len, names)) <= _MAX_CHARS:
-                if len(self._readings) >= _MAX_READINGS:
-                    self._readings.clear()
-                self._readings[names] = found
+            remember(self._readings, names, names, found)
         return found
 
     def _reading(self, names: Names) -> Reading:

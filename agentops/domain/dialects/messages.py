@@ -1,0 +1,40 @@
+"""What events tell of a model's call: what it was given, what it answered, which tools it asked for."""
+
+from __future__ import annotations
+
+import re
+
+from agentops.domain.dialects.tool_calls import requested
+from agentops.domain.dialects.values import parse_json
+from agentops.domain.spans import Attributes, AttributeValue, Event
+
+#: The event by which the conventions tell of one answer, and the one that tells of a whole call.
+CHOICE, DETAILS = "gen_ai.choice", "gen_ai.client.inference.operation.details"
+INPUT, OUTPUT, SYSTEM = "gen_ai.input.messages", "gen_ai.output.messages", "gen_ai.system_instructions"
+_MESSAGE = re.compile(r"gen_ai\.(system|user|assistant|tool)\.message")
+
+
+def requested_by(event: str, attributes: Attributes) -> list[dict[str, object]]:
+    """The tools that the answer asks for which an event tells of, ``{tool, arguments}`` each."""
+    if event == CHOICE:
+        parts = {name: parse_json(attributes.get(name)) for name in ("message", "content", "tool_calls")}
+        return requested(parts.pop("message")) or requested(parts)
+    return requested(parse_json(attributes.get(OUTPUT))) if event == DETAILS else []
+
+
+def tell(events: list[Event], fields: dict[str, AttributeValue]) -> None:
+    """Fill in what a model or an agent was given and answered, where only events tell it."""
+    given: list[AttributeValue] = []
+    for event in events:
+        if event.name == CHOICE:
+            answer = event.attributes.get("message")
+            if answer is not None:
+                fields.setdefault("completion", answer)
+        elif event.name == DETAILS:
+            for field, name in (("prompt", INPUT), ("completion", OUTPUT), ("system", SYSTEM)):
+                if (value := event.attributes.get(name)) is not None:
+                    fields.setdefault(field, value)
+        elif match := _MESSAGE.fullmatch(event.name):
+            given.append({"role": match[1], "content": event.attributes.get("content")})
+    if given:
+        fields.setdefault("prompt", given)
