@@ -21,35 +21,11 @@ from agentops.domain.spans import (
     Kind,
     RawSpan,
     Resource,
-    Span,
     TokenUsage,
 )
+from tests.understanding import CHAT, START, understood
 
-START = 1_790_000_000_000_000_000
-CHAT = {"gen_ai.operation.name": "chat"}
 OI = "openinference.span.kind"
-
-
-def understood(
-    attributes: dict[str, Any], *, scope: str = "scope", name: str = "span", resource: Any = None, **more: Any
-) -> Span:
-    raw = RawSpan(
-        trace_id=b"t" * 16,
-        span_id=b"s" * 8,
-        parent_span_id=b"p" * 8,
-        name=name,
-        start_ns=START,
-        end_ns=START + 5,
-        status_code=0,
-        status_message="",
-        attributes=attributes,
-        events=[],
-        scope=scope,
-        resource=Resource(resource or {}),
-    )
-    for field, value in more.items():
-        setattr(raw, field, value)
-    return normalise(raw, "service")
 
 
 @pytest.mark.parametrize(
@@ -391,6 +367,15 @@ NAMES = sorted(
         "tool.parameters",
         "llm.output_messages.0.message.tool_calls.0.tool_call.function.name",
         "llm.output_messages.0.message.tool_calls.0.tool_call.function.arguments",
+        "gen_ai.completion.0.tool_calls.0.name",
+        "gen_ai.completion.0.function_call.arguments",
+        "gen_ai.prompt.0.content",
+        "gen_ai.workflow.nodes",
+        "code.args.keyword.count",
+        "code.function.parameters.a.value",
+        "message",
+        "content",
+        "tool_calls",
         "",
         "\ud800",
     }
@@ -414,6 +399,9 @@ SCALARS = (
             "USD",
             '[{"parts":[{"type":"tool_call","name":5,"arguments":[[]]}]}]',
             '[{"parts":{"type":"tool_call"}}]',
+            '[{"toolUse":5},{"message":{"tool_calls":[5,{"function":{"name":[],"arguments":{}}}]}}]',
+            '{"input_str":{},"inputs":[{}]}',
+            '["model",[],{}]',
             '{"output":[{"type":"function_call","name":{}}]}',
             '{"ls_integration":"langchain_create_agent","lc_agent_name":[1],"langgraph_node":{},"feature":{}}',
             '{"args":5,"kwargs":[5]}',
@@ -429,6 +417,13 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=6,
 )
+EVENTS = [
+    "exception",
+    "gen_ai.choice",
+    "gen_ai.tool.message",
+    "gen_ai.user.message",
+    "gen_ai.client.inference.operation.details",
+]
 ATTRIBUTES = st.dictionaries(st.sampled_from(NAMES) | st.text(max_size=5), VALUES, max_size=12)
 
 
@@ -438,9 +433,7 @@ ATTRIBUTES = st.dictionaries(st.sampled_from(NAMES) | st.text(max_size=5), VALUE
     ATTRIBUTES,
     st.sampled_from([*(scope for dialect in DIALECTS for scope in sorted(dialect.scopes)), "x", "", "\ud800"]),
     st.text(st.characters(), max_size=20),
-    st.lists(
-        st.builds(Event, st.sampled_from(["exception", "gen_ai.choice"]), st.integers(0, 9), ATTRIBUTES), max_size=2
-    ),
+    st.lists(st.builds(Event, st.sampled_from(EVENTS), st.integers(0, 9), ATTRIBUTES), max_size=2),
     st.integers(0, 3),
 )
 def test_no_attribute_makes_it_raise_and_what_comes_out_can_be_stored(

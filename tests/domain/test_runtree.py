@@ -134,6 +134,20 @@ def test_the_same_response_seen_three_times_is_one_call() -> None:
     assert merged(*three) == {"b": "a", "c": "a"}
 
 
+def test_the_sdk_is_believed_where_the_two_disagree_about_the_output() -> None:
+    one, own = (
+        node("a", response_id="msg_1", output_tokens=59),
+        node("b", scope=SDK, response_id="msg_1", output_tokens=58),
+    )
+    assert merged(one, own) == merged(own, one) == {"a": "b"}
+    below = node("b", "a", scope=SDK, response_id="msg_1", output_tokens=58)
+    assert merged(one, below) == {"a": "b"}
+    agreed = node("b", scope=SDK, response_id="msg_1", output_tokens=59)
+    assert merged(one, agreed) == {"b": "a"}
+    less = node("b", scope=SDK, response_id="msg_1", output_tokens=58, usage_fields=1)
+    assert merged(one, less) == {"b": "a"}
+
+
 def test_ids_drawn_from_a_thousand_numbers_do_not_make_two_calls_one() -> None:
     assert merged(node("a", response_id="chatcmpl-17"), node("b", response_id="chatcmpl-17")) == {}
 
@@ -221,6 +235,7 @@ def runs(draw: st.DrawFn) -> list[Node]:
             start_ns=draw(st.integers(0, 3)),
             end_ns=draw(st.integers(3, 5)),
             usage_fields=draw(st.integers(0, 3)),
+            output_tokens=draw(st.integers(0, 2)),
             is_error=draw(st.booleans()),
         )
         for span_id in ids

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from agentops.domain.dialects.messages import OUTPUT, requested_by, tell
 from agentops.domain.dialects.table import Dialect, Names, Tables
 from agentops.domain.dialects.tool_calls import requested
@@ -12,19 +14,29 @@ KINDS = {
     "chat": Kind.LLM,
     "text_completion": Kind.LLM,
     "generate_content": Kind.LLM,
+    # Semantic Kernel, in its versions and languages.
+    "chat.completions": Kind.LLM,
+    "text.completions": Kind.LLM,
+    "text_completions": Kind.LLM,
     "embeddings": Kind.EMBEDDING,
+    "embedding": Kind.EMBEDDING,
     "execute_tool": Kind.TOOL,
     "invoke_agent": Kind.AGENT,
     "invoke_workflow": Kind.WORKFLOW,
     "execute_task": Kind.WORKFLOW,
     "execute_event_loop_cycle": Kind.WORKFLOW,
+    "execute_method": Kind.WORKFLOW,
     "plan": Kind.WORKFLOW,
     "retrieval": Kind.RETRIEVAL,
     "search_memory": Kind.RETRIEVAL,
+    "vector_db_retrieve": Kind.RETRIEVAL,
     "create_agent": Kind.OTHER,
 }
 # A member of an enum is looked up through its metaclass, at a fifth of a microsecond.
 _AGENT, _TOOL = Kind.AGENT, Kind.TOOL
+#: How many arguments a tool was given, where each is an attribute of its own (Google's SDK).
+PARAMETERS = "code.args.keyword.count"
+_PARAMETER = re.compile(r"code\.function\.parameters\.(.+)\.value")
 #: What the Agent Development Kit calls a span that repeats several tool spans.
 MERGED_TOOLS = "(merged tools)"
 
@@ -61,10 +73,17 @@ def finish(raw: RawSpan, found_kind: Kind, fields: dict[str, AttributeValue]) ->
         operation, _, name = raw.name.partition(" ")
         if operation == "invoke_agent":
             fields["agent_name"] = name
-    elif found_kind is _TOOL and "tool_name" not in fields:
-        fields["tool_name"] = raw.name.removeprefix("execute_tool ")
+    elif found_kind is _TOOL:
+        fields.setdefault("tool_name", raw.name.removeprefix("execute_tool "))
+        if "arguments" not in fields and PARAMETERS in raw.attributes:
+            fields["arguments"] = _parameters(raw.attributes)
     elif raw.events and found_kind is not _TOOL:
         tell(raw.events, fields)
+
+
+def _parameters(attributes: Attributes) -> AttributeValue:
+    found = {match[1]: value for key, value in attributes.items() if (match := _PARAMETER.fullmatch(key))}
+    return found or None
 
 
 FIELDS: Tables = {
@@ -76,23 +95,29 @@ FIELDS: Tables = {
     "response_id": ("gen_ai.response.id",),
     "tool_name": ("gen_ai.tool.name",),
     "tool_call_id": ("gen_ai.tool.call.id",),
-    "input": ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens"),
-    "output": ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens"),
+    "input": ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "gen_ai.response.prompt_tokens"),
+    "output": ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens", "gen_ai.response.completion_tokens"),
     "cache_read": (
         "gen_ai.usage.cache_read.input_tokens",
         "gen_ai.usage.cache_read_input_tokens",
         "gen_ai.usage.details.cache_read_tokens",
+        "gen_ai.usage.input_tokens.cached",
+        "gen_ai.usage.prompt_tokens_details.cached_tokens",
     ),
     "cache_creation": (
         "gen_ai.usage.cache_creation.input_tokens",
         "gen_ai.usage.cache_write.input_tokens",
         "gen_ai.usage.cache_creation_input_tokens",
         "gen_ai.usage.cache_write_input_tokens",
+        "gen_ai.usage.input_tokens.cache_write",
+        "gen_ai.usage.prompt_tokens_details.cache_creation_tokens",
     ),
     "reasoning": (
         "gen_ai.usage.reasoning.output_tokens",
         "gen_ai.usage.reasoning_tokens",
         "gen_ai.usage.details.reasoning_tokens",
+        "gen_ai.usage.output_tokens.reasoning",
+        "gen_ai.usage.completion_tokens_details.reasoning_tokens",
     ),
     "cost": ("gen_ai.usage.cost.amount", "gen_ai.usage.cost", "gen_ai.cost.total_cost", "llm.cost.total"),
     "cost_currency": ("gen_ai.usage.cost.currency",),
@@ -104,11 +129,11 @@ FIELDS: Tables = {
         "gen_ai.response.finish_reason",
     ),
     "streaming": ("gen_ai.request.stream", "gen_ai.is_streaming"),
-    "prompt": ("gen_ai.input.messages",),
-    "completion": ("gen_ai.output.messages",),
+    "prompt": ("gen_ai.input.messages", "gen_ai.prompt"),
+    "completion": ("gen_ai.output.messages", "gen_ai.completion"),
     "system": ("gen_ai.system_instructions",),
-    "arguments": ("gen_ai.tool.call.arguments",),
-    "result": ("gen_ai.tool.call.result",),
+    "arguments": ("gen_ai.tool.call.arguments", "gen_ai.tool.args", "gen_ai.tool.input"),
+    "result": ("gen_ai.tool.call.result", "gen_ai.tool.result", "gen_ai.tool.output", "code.function.return.value"),
     "tags": ("tag.tags", "tags", "traceloop.association.properties.tags"),
 }
 #: How OpenLLMetry's SDK begins the names of what an application says of a run. It stamps them onto every span.
@@ -123,12 +148,13 @@ EXPLICIT: Tables = {
     "session": (
         "gen_ai.conversation.id",
         "session.id",
+        "conversation.id",
         *_stamped("session_id", "sessionId", "conversation_id", "conversationId"),
         *_stamped("chat_id", "chatId", "thread_id", "threadId"),
     ),
     "user": ("user.id", "enduser.id", "user.hash", "enduser.pseudo.id", *_stamped("user_id", "userId")),
     "feature": ("agentops.feature", "app.feature", "feature", *_stamped("feature")),
-    "environment": ("deployment.environment.name", "deployment.environment"),
+    "environment": ("deployment.environment.name", "deployment.environment", "gen_ai.environment"),
     "release": ("service.version",),
 }
 FALLBACK: Tables = {"feature": ("gen_ai.workflow.name", "tag.tags", "tags")}
@@ -156,7 +182,9 @@ GENAI_WITHOUT_OPERATION = Dialect(
 #: says nothing of a feature.
 OPENAI_AGENTS = Dialect(
     name="genai of the OpenAI Agents SDK",
-    scopes=frozenset({"opentelemetry.instrumentation.genai.openai_agents"}),
+    scopes=frozenset(
+        {"opentelemetry.instrumentation.genai.openai_agents", "opentelemetry.instrumentation.openai_agents"}
+    ),
     kind=kind,
     fields=FIELDS,
     explicit=EXPLICIT,

@@ -6,12 +6,15 @@ import re
 from collections.abc import Iterable
 
 from agentops.domain.dialects import values
+from agentops.domain.dialects.agent_framework import AGENT_FRAMEWORK
+from agentops.domain.dialects.crewai import CREWAI, CREWAI_CALL
 from agentops.domain.dialects.genai import GENAI, GENAI_WITHOUT_OPERATION, OPENAI_AGENTS
 from agentops.domain.dialects.openinference import OPENINFERENCE
 from agentops.domain.dialects.pydantic_ai import PYDANTIC_AI
+from agentops.domain.dialects.spring_ai import SPRING_AI
 from agentops.domain.dialects.strands import STRANDS
 from agentops.domain.dialects.table import Dialect, Names, remember
-from agentops.domain.dialects.traceloop import TRACELOOP, TRACELOOP_CALL, TRACELOOP_IN_LANGCHAIN
+from agentops.domain.dialects.traceloop import TRACELOOP, TRACELOOP_CALL, TRACELOOP_DECORATED, TRACELOOP_IN_LANGCHAIN
 from agentops.domain.spans import (
     ATTRIBUTION,
     COSTED_KINDS,
@@ -30,7 +33,12 @@ DIALECTS: tuple[Dialect, ...] = (
     OPENINFERENCE,
     PYDANTIC_AI,
     STRANDS,
+    CREWAI_CALL,
+    CREWAI,
+    SPRING_AI,
+    AGENT_FRAMEWORK,
     OPENAI_AGENTS,
+    TRACELOOP_DECORATED,
     TRACELOOP_IN_LANGCHAIN,
     TRACELOOP,
     TRACELOOP_CALL,
@@ -54,9 +62,25 @@ _TEXTS = (("prompt", "input"), ("completion", "output"), ("system", "system"))
 _USAGE = ("input", "output", "cache_read", "cache_creation", "reasoning")
 #: Names of frameworks that some put where the provider belongs.
 _FRAMEWORKS = frozenset(
-    {"strands-agents", "autogen", "langchain", "langgraph", "microsoft.agent_framework", "semantic-kernel"}
+    {
+        "agno",
+        "autogen",
+        "crewai",
+        "langchain",
+        "langgraph",
+        "llamaindex",
+        "microsoft.agent_framework",
+        "semantic-kernel",
+        "spring_ai",
+        "strands-agents",
+    }
 )
-_PROVIDERS = {"gcp.gemini": "google", "gcp.vertex_ai": "google", "gcp.gen_ai": "google", "vertex_ai": "google"}
+_PROVIDERS = dict.fromkeys(
+    ("gcp.gemini", "gcp.gen_ai", "gcp.vertex.agent", "gcp.vertex_ai", "gemini", "googleai", "vertex_ai", "vertexai"),
+    "google",
+)
+#: The id of an answer, which some give for the conversation that goes on from it: another one in each turn.
+_ANSWER = "resp_"
 #: Scopes that work a cost out of a price list of their own, and say zero for a model that it lacks.
 _ESTIMATING_SCOPES = "openlit"
 #: An error's type at the beginning of a status message.
@@ -144,7 +168,8 @@ def _read(attributes: Attributes, names: Names, dialect: Dialect) -> tuple[Field
     for dimension, ranked in reading.dimensions:
         for rank, name in ranked:
             # What was scrubbed or is blank does not hide a value that comes after it.
-            if (text := find(attributes[name])) is not None:
+            text = find(attributes[name])
+            if text is not None and not (dimension == "session" and text.startswith(_ANSWER)):
                 dimensions[dimension] = (text, rank)
                 break
     return fields, dimensions, rest

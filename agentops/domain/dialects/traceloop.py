@@ -166,7 +166,7 @@ TRACELOOP = Dialect(
     kind=kind,
     fields=FIELDS,
     explicit=EXPLICIT,
-    fallback=before({"feature": ("traceloop.workflow.name",)}, genai.FALLBACK),
+    fallback=genai.FALLBACK,
     noise=NOISE,
     requested_tools=requested_tools,
     arguments=arguments,
@@ -174,4 +174,12 @@ TRACELOOP = Dialect(
 )
 TRACELOOP_CALL = dataclasses.replace(
     TRACELOOP, name="OpenLLMetry before operation names", mark="llm.request.type", kind=kind_of_call
+)
+#: What an application decorates has the name that it gives; what is instrumented, the framework's.
+TRACELOOP_DECORATED = dataclasses.replace(
+    TRACELOOP,
+    name="OpenLLMetry's decorators",
+    mark="",
+    scopes=frozenset({"traceloop.tracer", "@traceloop/node-server-sdk"}),
+    fallback=before({"feature": ("traceloop.workflow.name",)}, genai.FALLBACK),
 )
