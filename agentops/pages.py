@@ -7,8 +7,10 @@ import binascii
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlencode
+from zoneinfo import ZoneInfo, available_timezones
 
 from django.utils import timezone
 
@@ -124,6 +126,17 @@ def read_page(parameters: Mapping[str, Any], *, now: datetime) -> PageContext:
     environment = str(parameters.get("environment") or "").replace("\0", "")[:MAX_ENVIRONMENT_CHARS]
     kept = {name: str(parameters[name]) for name in SHARED_PARAMETERS if parameters.get(name)}
     return PageContext(Window.parse(parameters, now=now), environment, now, urlencode(kept))
+
+
+@cache
+def zone_names() -> tuple[str, ...]:
+    """The IANA names of all time zones, in order."""
+    return tuple(sorted(available_timezones()))
+
+
+def find_zone(name: str) -> ZoneInfo | None:
+    """The time zone of that name, if there is one."""
+    return ZoneInfo(name) if name in zone_names() else None
 
 
 def page_context(request: HttpRequest) -> dict[str, Any]:

@@ -4,25 +4,51 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
 
 from django.http import HttpRequest, StreamingHttpResponse
-from django.utils import timezone
+from django.utils.timezone import now
 from ninja import Field, Query, Router, Schema
 from ninja.errors import HttpError
+from pydantic import BeforeValidator, WithJsonSchema
 
-from agentops.costs import exports, queries, sources
+from agentops.costs import exports, queries
 from agentops.costs.models import MEASURES
-from agentops.costs.sources import By, Interval, SpendFilters
+from agentops.costs.sources import By, SpendFilters
+from agentops.domain.periods import DAY, Interval, ceil_hour, floor_hour
+from agentops.pages import find_zone
 from agentops.runs.api import AskedMoment, Moment, Money, Text, Totals, usd
 
 router = Router(tags=["spend"])
 DEFAULT_RANGE = timedelta(days=30)
 #: Longer ranges have more points than anybody reads, and more than one answer should hold.
-LONGEST = {"hour": timedelta(days=92), "day": timedelta(days=3660)}
+LONGEST = {
+    "hour": timedelta(days=92), "day": timedelta(days=3_660), "week": timedelta(days=36_600),
+    "month": timedelta(days=36_600),
+}  # fmt: skip
 #: What the key of the series is called that sums all keys past the limit.
 OTHER = "other"
+#: Items that are taken apart at most.
+MAX_NESTED = 50
 
 
+def parse_zone(name: object) -> ZoneInfo:
+    """A time zone by its name. Raises ``ValueError`` for what is none."""
+    zone = find_zone(str(name or "UTC"))
+    if zone is None:
+        message = "There is no time zone of this name."
+        raise ValueError(message)
+    return zone
+
+
+_ZONE_NAME = WithJsonSchema(
+    {
+        "type": "string",
+        "description": "Whose days, weeks and months are meant, by its IANA name. An hour is of the day it begins in.",
+    }
+)
+Zone = Annotated[ZoneInfo, BeforeValidator(parse_zone), _ZONE_NAME]
+UTC_ZONE = ZoneInfo("UTC")
 WithoutName = Literal["team", "user", "feature", "session", "release", "agent", "model", "tool"]
 
 
@@ -44,10 +70,17 @@ class Filters(Schema):
     until: AskedMoment = Field(None, description="Now, when missing.")
 
 
-class SpendItem(Totals):
+class Share(Totals):
     """The totals of one key; ``null`` is what carries none."""
 
     key: str | None
+
+
+class SpendItem(Share):
+    """The totals of one key; asked with ``then`` also what is inside it."""
+
+    items: list[Share] | None = None
+    other: Totals | None = None
 
 
 class SpendPoint(Schema):
@@ -85,10 +118,10 @@ def totals_shape(totals: queries.Totals) -> dict[str, Any]:
 def _read(filters: Filters) -> tuple[SpendFilters, datetime, datetime]:
     """The filters and the range. Raises 422 when the range ends before it starts."""
     asked = filters.dict()
-    until = asked.pop("until") or timezone.now()
+    until = asked.pop("until") or now()
     try:
         from_ = asked.pop("from_") or until - DEFAULT_RANGE
-        sources.ceil_hour(until), sources.floor_hour(from_) - sources.DAY
+        ceil_hour(until), floor_hour(from_) - DAY
     except OverflowError as error:
         raise HttpError(422, "from or until is out of range.") from error
     if from_ >= until:
@@ -98,26 +131,44 @@ def _read(filters: Filters) -> tuple[SpendFilters, datetime, datetime]:
 
 
 def _check_length(interval: Interval | None, from_: datetime, until: datetime) -> None:
-    if interval in LONGEST and until - from_ > LONGEST[interval]:
+    if interval and until - from_ > LONGEST[interval]:
         raise HttpError(422, f"By the {interval}, ask for at most {LONGEST[interval].days} days.")
 
 
-@router.get("/spend", response=Spend)
+def _item_shape(item: queries.Item, inside: queries.SpendReport | None) -> dict[str, Any]:
+    shape = {"key": item.key, **totals_shape(item.totals)}
+    if inside is not None:
+        shape["items"] = [{"key": inner.key, **totals_shape(inner.totals)} for inner in inside.items]
+        shape["other"] = totals_shape(inside.other) if inside.other else None
+    return shape
+
+
+@router.get("/spend", response=Spend, exclude_unset=True)
 def get_spend(
     request: HttpRequest,
     filters: Query[Filters],
     by: By = "service",
+    then: By | None = None,
     interval: Interval | None = None,
+    timezone: Zone = UTC_ZONE,
     limit: Annotated[int, Field(ge=1, le=queries.MAX_LIMIT)] = 100,
 ) -> dict[str, Any]:
-    """Spend by a dimension, the largest first; with ``interval`` also as a series over time."""
+    """Spend by a dimension, the largest first; with ``interval`` also as a series over time.
+
+    With ``then``, each item holds the largest by that dimension inside it, and their rest, of at most 50 items.
+    """
     del request
     chosen, from_, until = _read(filters)
     _check_length(interval, from_, until)
-    report = queries.spend(by, chosen, from_, until, interval=interval, limit=limit)
+    if then and (then == by or limit > MAX_NESTED):
+        raise HttpError(422, f"then must differ from by, with a limit of at most {MAX_NESTED}.")
+    report = queries.spend(by, chosen, from_, until, interval=interval, zone=timezone, limit=limit)
+    inside: dict[str | None, queries.SpendReport] = {}
+    if then:
+        inside = queries.nested(by, then, chosen, from_, until, [item.key for item in report.items], limit=limit)
     return {
         "total": totals_shape(report.total),
-        "items": [{"key": item.key, **totals_shape(item.totals)} for item in report.items],
+        "items": [_item_shape(item, inside.get(item.key)) for item in report.items],
         "other": totals_shape(report.other) if report.other else None,
         "series": [
             {"start": point.start, "key": OTHER if point.is_other else point.key, "cost_usd": usd(point.value)}
@@ -129,12 +180,16 @@ def get_spend(
 
 @router.get("/export/spend.csv", response={200: None})
 def export_spend(
-    request: HttpRequest, filters: Query[Filters], by: By = "service", interval: Interval = "day"
+    request: HttpRequest,
+    filters: Query[Filters],
+    by: By = "service",
+    interval: Interval = "day",
+    timezone: Zone = UTC_ZONE,
 ) -> StreamingHttpResponse:
     """The same as CSV: a row for each key and interval, without a limit."""
     chosen, from_, until = _read(filters)
     _check_length(interval, from_, until)
-    return exports.spend_csv(request, by, chosen, from_, until, interval)
+    return exports.spend_csv(request, by, chosen, from_, until, interval, timezone)
 
 
 @router.get("/export/focus.csv", response={200: None})

@@ -15,7 +15,8 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from agentops.costs.models import MEASURES, Dimension, Reconciliation
-from agentops.costs.sources import COUNTED, DAY, RECEIVED, SPAN_HOUR, SPAN_KEYS, SPAN_MEASURES, floor_hour, truncate
+from agentops.costs.sources import COUNTED, RECEIVED, SPAN_HOUR, SPAN_KEYS, SPAN_MEASURES
+from agentops.domain.periods import DAY, floor_hour, truncate
 
 #: How long the outcomes are kept.
 KEPT = timedelta(days=7)

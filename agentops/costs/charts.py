@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
 from agentops.costs.queries import Point
-from agentops.costs.sources import By, Interval, floor_hour, step, truncate
+from agentops.costs.sources import By
+from agentops.domain.periods import Interval, buckets, floor_hour
 from agentops.templatetags.formats import OTHER_SERIES, SERVICE_SERIES, series_index
 
 NANO = 10**9
@@ -18,7 +19,7 @@ NAMED_MONTHS = 24
 HATCH = {"shape": "/", "size": 6, "solidity": 0.45}
 Shape = Literal["area", "bars"]
 Unit = Literal["usd", "calls"]
-HOVER = {"hour": "%a %d %b %H:%M UTC", "day": "%a %d %b", "month": "%B %Y"}
+HOVER = {"hour": "%a %d %b %H:%M UTC", "day": "%a %d %b", "week": "week of %a %d %b", "month": "%B %Y"}
 EMPTY = {"usd": "Nothing was spent in this time range.", "calls": "No tool was called in this time range."}
 
 
@@ -38,7 +39,7 @@ def stacked(
     A service keeps the colour it has everywhere, hatched when a larger one here has the same; other keys
     are coloured by their place. ``names`` says what keys are called that go by another name.
     """
-    starts = list(bucket_starts(from_, until, interval))
+    starts = buckets(floor_hour(from_), until, interval).starts
     cells: dict[tuple[str | None, bool], dict[datetime, int]] = {}
     for point in points:
         cells.setdefault((point.key, point.is_other), {})[point.start] = point.value
@@ -71,19 +72,11 @@ def _drawn(shape: Shape, *, is_hatched: bool) -> dict[str, Any]:
     return {"type": "scatter", "mode": "lines", "stackgroup": "all", **hatch}
 
 
-def _layout(interval: Interval, unit: Unit, buckets: int) -> dict[str, Any]:
+def _layout(interval: Interval, unit: Unit, bars: int) -> dict[str, Any]:
     # Each month is named while the names fit; a browser that lays out hundreds of them stands still.
-    months = {"dtick": "M1", "tickformat": "%b %Y"} if interval == "month" and buckets <= NAMED_MONTHS else {}
+    months = {"dtick": "M1", "tickformat": "%b %Y"} if interval == "month" and bars <= NAMED_MONTHS else {}
     return {
         "barmode": "stack",
         "yaxis": {"tickprefix": "$" if unit == "usd" else "", "tickformat": ",~r", "rangemode": "tozero"},
         "xaxis": {"hoverformat": HOVER[interval], **months},
     }
-
-
-def bucket_starts(from_: datetime, until: datetime, interval: Interval) -> Iterator[datetime]:
-    """The starts of the intervals that a range touches."""
-    start = truncate(floor_hour(from_), interval)
-    while start < until:
-        yield start
-        start = step(start, interval)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
 from itertools import islice
 from typing import Any
@@ -16,7 +16,8 @@ from django.http import HttpRequest, StreamingHttpResponse
 from agentops.catalog.queries import Ownership, ownership
 from agentops.costs.models import MEASURES
 from agentops.costs.queries import spend_cells, stream
-from agentops.costs.sources import CHARGE_KEYS, DAY, By, Interval, SpendFilters, charges, truncate
+from agentops.costs.sources import CHARGE_KEYS, By, SpendFilters, charges
+from agentops.domain.periods import DAY, Interval, truncate
 from agentops.runs.api import rfc3339, usd
 
 LINES_AT_ONCE = 500
@@ -130,17 +131,23 @@ def safe_cell(text: str | None) -> str:
 
 
 def spend_csv(
-    request: HttpRequest, by: By, filters: SpendFilters, from_: datetime, until: datetime, interval: Interval
+    request: HttpRequest,
+    by: By,
+    filters: SpendFilters,
+    from_: datetime,
+    until: datetime,
+    interval: Interval,
+    zone: tzinfo = UTC,
 ) -> StreamingHttpResponse:
-    """A row for each interval and key with all measures; an unknown cost is empty."""
+    """A row for each interval of a time zone and key with all measures; an unknown cost is empty."""
     rows = (
         [
-            rfc3339(start),
+            rfc3339(start, zone=zone),
             safe_cell(key),
             usd(totals.known_cost_nano),
             *(getattr(totals, measure) for measure in MEASURES[1:]),
         ]
-        for start, key, totals in spend_cells(by, filters, from_, until, interval)
+        for start, key, totals in spend_cells(by, filters, from_, until, interval, zone)
     )
     return _file(request, "spend.csv", ["start", by, "cost_usd", *MEASURES[1:]], rows)
 

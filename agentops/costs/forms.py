@@ -9,7 +9,8 @@ from urllib.parse import urlencode
 from django.http import QueryDict
 
 from agentops.costs.queries import BYS, INTERVALS
-from agentops.costs.sources import DAY, HOUR, By, Interval, SpendFilters
+from agentops.costs.sources import By, SpendFilters
+from agentops.domain.periods import DAY, HOUR, Interval
 from agentops.pages import SHARED_PARAMETERS, PageContext, Window
 from agentops.runs.api import clean
 
@@ -44,12 +45,12 @@ NEXT: dict[str, tuple[By, ...]] = {
     "session": ("agent", "model", "service", "feature"),
     "release": ("model", "agent", "feature", "service"),
 }
-#: Longest ranges that are drawn by hour and by day; longer ones have more bars than pixels.
-LONGEST_BY_HOUR, LONGEST_BY_DAY = 15 * DAY, 400 * DAY
+#: Longest ranges that are drawn by an interval, beyond which there are more bars than pixels, and shortest, below which
+#: there is one bar.
+LONGEST = {"hour": 15 * DAY, "day": 400 * DAY, "week": 1_100 * DAY}
+SHORTEST = {"week": 8 * DAY, "month": 29 * DAY}
 #: Longer ranges are drawn by day unless asked otherwise.
 USUALLY_BY_HOUR = 3 * DAY
-#: Shorter ranges are one bar by month.
-SHORTEST_BY_MONTH = 29 * DAY
 EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 
@@ -63,7 +64,7 @@ def usual_interval(length: timedelta) -> Interval:
     """By what a range of that length is drawn."""
     if length <= USUALLY_BY_HOUR:
         return "hour"
-    return "day" if length <= LONGEST_BY_DAY else "month"
+    return "day" if length <= LONGEST["day"] else "month"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +129,7 @@ def read_spend(parameters: QueryDict, page: PageContext) -> Asked:
     values = {name: [clean(text).strip() for text in parameters.getlist(name)[:MAX_VALUES]] for name in FILTERS}
     from_, until = sensible(page.window)
     length = until - from_
-    intervals: list[Interval] = []
-    for known, fits in zip(
-        INTERVALS, (length <= LONGEST_BY_HOUR, length <= LONGEST_BY_DAY, length >= SHORTEST_BY_MONTH), strict=True
-    ):
-        if fits:
-            intervals.append(known)
+    intervals = [known for known in INTERVALS if SHORTEST.get(known, HOUR) <= length <= LONGEST.get(known, length)]
     usual = usual_interval(length)
     interval: Interval = next((known for known in intervals if known == parameters.get("interval")), usual)
     sort = str(parameters.get("sort") or "")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any, Literal, get_args
 
 from django.conf import settings
@@ -17,19 +17,8 @@ from django.utils import timezone
 from agentops.catalog.queries import ownership
 from agentops.costs import windows
 from agentops.costs.models import MEASURES
-from agentops.costs.sources import (
-    DAY,
-    HOUR,
-    MANY_KEYED,
-    By,
-    Interval,
-    Source,
-    SpendFilters,
-    ceil_hour,
-    cells,
-    floor_hour,
-    truncate,
-)
+from agentops.costs.sources import MANY_KEYED, By, Source, SpendFilters, bucket_of, cells
+from agentops.domain.periods import DAY, HOUR, Buckets, Interval, buckets, ceil_hour, floor_hour, truncate
 
 BYS: tuple[By, ...] = get_args(By)
 INTERVALS: tuple[Interval, ...] = get_args(Interval)
@@ -137,7 +126,7 @@ SELECT least(place, %(limit)s + 1), min(key) FILTER (WHERE place <= %(limit)s), 
 FROM ranked GROUP BY 1 ORDER BY 1
 """
 SERIES = """
-SELECT date_trunc('{interval}', start, 'UTC'), array_position(%(named)s::text[], key), sum({measure})
+SELECT {bucket}, array_position(%(named)s::text[], key), sum({measure})
 FROM ({cells}) AS c GROUP BY 1, 2 HAVING sum({measure}) <> 0 ORDER BY 1, 2
 """
 #: The same for dimensions of many keys, most of which nobody wants to see: the sums of all measures only of those.
@@ -162,7 +151,7 @@ UNION ALL SELECT key, cost_nano FROM sums WHERE key = ANY(%(keys)s)
 TOTAL = "SELECT coalesce(sum(cost_nano), 0) FROM ({cells}) AS c"
 OWNED = "SELECT coalesce(sum(cost_nano), 0) FROM ({cells}) AS c WHERE key = ANY(%(owned)s)"
 CELLS = f"""
-SELECT date_trunc('{{interval}}', start, 'UTC') AS bucket, key, {_SUMS} FROM ({{cells}}) AS c
+SELECT {{bucket}} AS bucket, key, {_SUMS} FROM ({{cells}}) AS c
 GROUP BY 1, 2 HAVING sum(steps) <> 0 OR sum(cost_nano) <> 0 ORDER BY 1, 3 DESC, 2
 """
 
@@ -174,11 +163,12 @@ def spend(
     until: datetime,
     *,
     interval: Interval | None = None,
+    zone: tzinfo = UTC,
     limit: int = 100,
     sort: str = "-cost_nano",
     measure: str = "cost_nano",
 ) -> SpendReport:
-    """Spend of ``[from_, until)`` by a dimension; with an interval also as a series.
+    """Spend of ``[from_, until)`` by a dimension; with an interval of a time zone also as a series.
 
     ``sort`` is one of ``MEASURES``, with ``-`` the largest first. The series names the same keys as the items
     and sums the rest, in ``measure``. Two statements, or three with a series.
@@ -187,18 +177,19 @@ def spend(
         raise ValueError(sort, measure)
     limit = max(1, min(limit, MAX_LIMIT))
     begin, end = floor_hour(from_), ceil_hour(until)
-    source = cells(by, filters, begin, end, interval=interval)
+    told = buckets(begin, end, interval, zone) if interval else None
+    source = cells(by, filters, begin, end, buckets=told)
     if by not in MANY_KEYED or source.reads != "rollups" or getattr(filters, by):
         report = _ranked(source, sort, limit)
-        return replace(report, series=_series(source, interval, report.items, measure)) if interval else report
-    everything = cells("environment", filters, begin, end, interval=interval)
+        return replace(report, series=_series(source, told, report.items, measure)) if told else report
+    everything = cells("environment", filters, begin, end, buckets=told)
     if filters.service or filters.team:
         report = _top(source, everything, sort, limit)
     else:
         report = _largest(windows.rest(by, filters, begin, end), everything, sort, limit)
-    if not interval:
+    if not told:
         return report
-    return replace(report, series=_series_of_some(source, everything, interval, report.items, measure))
+    return replace(report, series=_series_of_some(source, everything, told, report.items, measure))
 
 
 def _ranked(source: Source, sort: str, limit: int) -> SpendReport:
@@ -247,22 +238,28 @@ def _direction(sort: str) -> str:
     return "DESC" if sort.startswith("-") else "ASC"
 
 
-def _series(source: Source, interval: Interval, items: Sequence[Item], measure: str) -> list[Point]:
+def _series(source: Source, told: Buckets, items: Sequence[Item], measure: str) -> list[Point]:
     keys = [item.key for item in items]
-    rows = _ask(SERIES, source, {"named": [key or "" for key in keys]}, interval=interval, measure=measure)
+    more = {"named": [key or "" for key in keys], "starts": list(told.starts)}
+    rows = _ask(SERIES, source, more, bucket=bucket_of("start", told), measure=measure)
     return [
-        Point(start, keys[place - 1] if place else None, int(value), is_other=place is None)
-        for start, place, value in rows
+        Point(_start(told, bucket), keys[place - 1] if place else None, int(value), is_other=place is None)
+        for bucket, place, value in rows
     ]
 
 
+def _start(told: Buckets, bucket: datetime | int) -> datetime:
+    """The start of a bucket as SQL names it."""
+    return told.starts[bucket - 1] if isinstance(bucket, int) else bucket
+
+
 def _series_of_some(
-    source: Source, everything: Source, interval: Interval, items: Sequence[Item], measure: str
+    source: Source, everything: Source, told: Buckets, items: Sequence[Item], measure: str
 ) -> list[Point]:
     """The same without reading the keys that have no name: they are what the named ones leave of everything."""
-    named = _series(_of_keys(source, [item.key for item in items]), interval, items, measure)
+    named = _series(_of_keys(source, [item.key for item in items]), told, items, measure)
     left: dict[datetime, int] = {}
-    for point in _series(everything, interval, (), measure):
+    for point in _series(everything, told, (), measure):
         left[point.start] = left.get(point.start, 0) + point.value
     for point in named:
         left[point.start] = left.get(point.start, 0) - point.value
@@ -341,13 +338,15 @@ def coverage(filters: SpendFilters, from_: datetime, until: datetime, total: int
 
 
 def spend_cells(
-    by: By, filters: SpendFilters, from_: datetime, until: datetime, interval: Interval
+    by: By, filters: SpendFilters, from_: datetime, until: datetime, interval: Interval, zone: tzinfo = UTC
 ) -> Generator[tuple[datetime, str | None, Totals]]:
     """Every key of every interval with its totals, without a limit, a chunk at a time: for exports."""
-    source = cells(by, filters, floor_hour(from_), ceil_hour(until), interval=interval)
-    statement = CELLS.format(interval=interval, cells=source.sql)
-    for start, key, *sums in stream(statement, source.parameters):
-        yield start, key or None, _totals(sums)
+    begin, end = floor_hour(from_), ceil_hour(until)
+    told = buckets(begin, end, interval, zone)
+    source = cells(by, filters, begin, end, buckets=told)
+    statement = CELLS.format(bucket=bucket_of("start", told), cells=source.sql)
+    for bucket, key, *sums in stream(statement, source.parameters | {"starts": list(told.starts)}):
+        yield _start(told, bucket), key or None, _totals(sums)
 
 
 def kept_since() -> datetime:

@@ -19,15 +19,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from agentops.catalog.queries import Ownership, ownership
 from agentops.costs.models import MEASURES, Dimension
+from agentops.domain.periods import DAY, HOUR, Buckets, ceil_hour, floor_hour, truncate
 from agentops.domain.spans import DEFAULT_ENVIRONMENT
 
 By = Literal["service", "team", "user", "feature", "model", "agent", "tool", "session", "release", "environment"]
-Interval = Literal["hour", "day", "month"]
 #: The rollup whose key a dimension is; those that are missing are columns of every rollup, or joined.
 DIMENSIONS: dict[str, Dimension] = {
     "user": Dimension.USER,
@@ -45,7 +45,7 @@ MANY_KEYED: dict[str, Dimension] = {"user": Dimension.USER, "session": Dimension
 _COLUMNS = {"service": "service", "team": "service", "environment": "environment"}
 #: What belongs to a whole run; the rest belongs to single spans.
 _OF_RUNS = frozenset({"service", "team", "environment", "user", "feature", "session", "release"})
-HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+HOURS_PER_DAY = 24
 #: Spans are dated at most so long after their receipt; see ``CLOCK_FUTURE_SECONDS``.
 _AHEAD = timedelta(days=1)
 
@@ -170,14 +170,14 @@ def cells(
     from_: datetime,
     until: datetime,
     *,
-    interval: Interval | None = None,
+    buckets: Buckets | None = None,
     key: str | None = None,
     hours_at_ends: bool = False,
     with_past: bool = True,
 ) -> Source:
     """The cells of ``[from_, until)``, whole hours, that an answer by ``by`` sums.
 
-    ``interval`` is the finest at which they may be told apart, None for none at all; with ``hours_at_ends`` the
+    ``buckets`` are what they may be told apart by at most, None for nothing at all; with ``hours_at_ends`` the
     first and the last hour stay apart in any case. With ``key``, only the cells of that key, empty for what
     carries none; it takes the place of a filter by ``by``. Without ``with_past``, none of ``spend_past``.
     """
@@ -189,14 +189,14 @@ def cells(
         if key is not None and dimension == by:
             values = (key,)
         keys = f"u.{_COLUMNS.get(by, 'key')} AS key"
-        pieces = _pieces(from_, until, interval, hours_at_ends=hours_at_ends)
+        pieces = _pieces(from_, until, buckets, hours_at_ends=hours_at_ends)
         if dimension in MANY_KEYED and with_past:
-            pieces = [("spend_days" if piece[0] == "spend_daily" else piece[0], *piece[1:]) for piece in pieces]
+            pieces = [replace(piece, table=_WITH_PAST.get(piece.table, piece.table)) for piece in pieces]
         source = _rollups(keys, dimension, values, filters, pieces, owners)
     else:
         keys = f"{SPAN_KEYS['service' if by == 'team' else by]} AS key"
         if by in _OF_RUNS and _OF_RUNS.issuperset(other):
-            source = _runs(keys, filters, from_, until, owners, interval)
+            source = _runs(keys, filters, from_, until, owners, buckets)
         else:
             source = _spans(keys, filters, from_, until, owners)
         if key is not None:
@@ -205,53 +205,43 @@ def cells(
     return source if by != "team" else _by_team(source, owners)
 
 
-def floor_hour(moment: datetime) -> datetime:
-    """The start of a moment's hour, UTC."""
-    return truncate(moment.astimezone(UTC), "hour")
-
-
-def ceil_hour(moment: datetime) -> datetime:
-    """The end of a moment's hour, UTC; itself when it is one."""
-    floor = floor_hour(moment)
-    return floor if floor == moment else floor + HOUR
-
-
-def truncate(moment: datetime, interval: Interval) -> datetime:
-    """The start of the hour, day or month of a moment in UTC."""
-    if interval == "month":
-        return moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    return moment.replace(hour=moment.hour if interval == "hour" else 0, minute=0, second=0, microsecond=0)
-
-
-def step(start: datetime, interval: Interval) -> datetime:
-    """The start of the interval after the one that starts then."""
-    if interval == "month":
-        return truncate(start + 32 * DAY, "month")
-    return start + (HOUR if interval == "hour" else DAY)
-
-
 def whole_days(from_: datetime, until: datetime) -> tuple[datetime, datetime]:
     """The days inside a range of whole hours, half-open; the end is not after the start when there is none."""
     return truncate(from_ + DAY - HOUR, "day"), truncate(until, "day")
 
 
-#: A table and the part of the range that is read from it.
-Piece = tuple[str, datetime, datetime]
+_WITH_PAST = {"spend_daily": "spend_days"}
 
 
-def _pieces(from_: datetime, until: datetime, interval: Interval | None, *, hours_at_ends: bool = False) -> list[Piece]:
-    """Days inside the range and hours at its edges; hours alone when they are to be told apart."""
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A table and the part of the range that is read from it: of some days nothing, or nothing but some hours."""
+
+    table: str
+    begin: datetime
+    end: datetime
+    without: tuple[datetime, ...] = ()
+    only: tuple[datetime, ...] = ()
+
+
+def _pieces(from_: datetime, until: datetime, buckets: Buckets | None, *, hours_at_ends: bool = False) -> list[Piece]:
+    """Days inside the range and hours at its edges, and of days that two buckets share; hours alone where none is."""
     first_day, last_day = whole_days(from_, until)
     if hours_at_ends:
         first_day, last_day = truncate(from_ + DAY, "day"), truncate(until - HOUR, "day")
-    if interval == "hour" or first_day >= last_day:
-        return [("spend_hourly", from_, until)]
+    shared = tuple(day for day in buckets.cut_days if first_day <= day < last_day) if buckets else ()
+    no_days = first_day >= last_day or len(shared) * DAY >= last_day - first_day
+    if no_days or (buckets and buckets.interval == "hour"):
+        return [Piece("spend_hourly", from_, until)]
     pieces = [
-        ("spend_hourly", from_, first_day),
-        ("spend_daily", first_day, last_day),
-        ("spend_hourly", last_day, until),
+        Piece("spend_hourly", from_, first_day),
+        Piece("spend_daily", first_day, last_day, without=shared),
+        Piece("spend_hourly", last_day, until),
     ]
-    return [piece for piece in pieces if piece[1] < piece[2]]
+    if shared:
+        hours = tuple(day + place * HOUR for day in shared for place in range(HOURS_PER_DAY))
+        pieces.append(Piece("spend_hourly", first_day, last_day, only=hours))
+    return [piece for piece in pieces if piece.begin < piece.end]
 
 
 def _rollups(
@@ -267,8 +257,10 @@ def _rollups(
     parameters["dimension"] = int(DIMENSIONS.get(dimension, Dimension.SERVICE))
     is_some = bool(values) and dimension in DIMENSIONS
     selects = []
-    for place, (table, begin, end) in enumerate(pieces):
-        parameters |= {f"begin{place}": begin, f"end{place}": end}
+    for place, piece in enumerate(pieces):
+        table = piece.table
+        parameters |= {f"begin{place}": piece.begin, f"end{place}": piece.end}
+        parameters |= {f"without{place}": list(piece.without), f"only{place}": list(piece.only)}
         by_services = is_some and table != "spend_days"  # the past has an index of its keys
         read, relation = ("t", _ONE_KEY) if by_services else ("u", "{table} AS u")
         where = f"{read}.dimension = {int(Dimension.SERVICE) if by_services else '%(dimension)s'}"
@@ -277,6 +269,8 @@ def _rollups(
             ("environment = %(environment)s", filters.environment),
             ("service = ANY(%(service)s)", filters.service),
             ("service = ANY(%(services)s)", filters.team),
+            (f"start <> ALL(%(without{place})s)", piece.without),
+            (f"start = ANY(%(only{place})s)", piece.only),
         ):
             where += f" AND {read}.{condition}" if applies else ""
         selects.append(
@@ -292,17 +286,25 @@ def _runs(
     from_: datetime,
     until: datetime,
     owners: dict[str, Ownership],
-    interval: Interval | None,
+    buckets: Buckets | None,
 ) -> Source:
-    """Totals of runs that lie inside the range, and inside one interval; the spans of the others."""
+    """Totals of runs that lie inside the range, and inside one bucket; the spans of the others."""
     inside = "(r.started_at >= %(from)s AND r.latest_at < %(until)s)"
-    if interval:
-        one = f"date_trunc('{interval}', r.started_at, 'UTC') = date_trunc('{interval}', r.latest_at, 'UTC')"
+    if buckets:
+        one = f"{bucket_of('r.started_at', buckets)} = {bucket_of('r.latest_at', buckets)}"
         inside = f"({inside} AND {one})"
     crossing = _spans(keys, filters, from_, until, owners, extra=f"AND NOT {inside}", few_runs=True)
     whole = f"""SELECT r.started_at AS start, {keys}, {_RUN_MEASURES} FROM runs r
         WHERE {inside} AND r.started_at < %(until)s {_matching(filters)}"""
-    return Source(f"{whole} UNION ALL {crossing.sql}", crossing.parameters, "runs")
+    parameters = crossing.parameters | ({"starts": list(buckets.starts)} if buckets else {})
+    return Source(f"{whole} UNION ALL {crossing.sql}", parameters, "runs")
+
+
+def bucket_of(moment: str, buckets: Buckets) -> str:
+    """SQL for the bucket of a moment: the hour that it is in, else its place in the parameter ``starts``, from 1."""
+    if buckets.interval == "hour":
+        return f"date_trunc('hour', {moment}, 'UTC')"
+    return f"width_bucket({moment}, %(starts)s::timestamptz[])"
 
 
 def charges(
@@ -322,7 +324,7 @@ def charges(
         named = {"environment": "u.environment", "service": "u.service", "model": "u.key"}
         named["is_unpriced"] = "u.cost_nano = 0 AND u.unpriced_calls > 0"
         keys = ", ".join(f"{named.get(name, repr(''))} AS {name}" for name in CHARGE_KEYS)
-        rolled = _rollups(keys, "model", filters.model, filters, _pieces(begin, kept_since, "day"), owners)
+        rolled = _rollups(keys, "model", filters.model, filters, _pieces(begin, kept_since, None), owners)
         calls = f"SELECT * FROM ({rolled.sql}) AS rolled WHERE llm_calls > 0"
         sql, parameters = f"{calls} UNION ALL {sql}", rolled.parameters | parameters
     return Source(

@@ -16,6 +16,7 @@ from agentops.catalog.queries import ownership
 from agentops.costs import charts, exports, queries, sources
 from agentops.costs.forms import Asked, read_spend
 from agentops.costs.queries import BYS, Item, SpendReport, Totals
+from agentops.domain.periods import buckets
 from agentops.pages import page_context
 
 #: Models without a price that are named; more are only counted.
@@ -123,7 +124,7 @@ def _weight(asked: Asked, totals: Totals) -> int:
 
 def _months(asked: Asked, report: SpendReport, names: dict[str, str]) -> dict[str, Any]:
     """Cost by month, a line for each key with any, and the months, the latest first."""
-    months = list(charts.bucket_starts(asked.from_, asked.until, "month"))[::-1]
+    months = buckets(asked.from_, asked.until, "month").starts[::-1]
     cells: dict[tuple[str | None, bool], dict[datetime, int]] = {}
     for point in report.series:
         cells.setdefault((point.key, point.is_other), {})[point.start] = point.value

@@ -16,7 +16,8 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from agentops.costs.models import MEASURES
-from agentops.costs.sources import DAY, MANY_KEYED, By, Source, SpendFilters, cells, truncate, whole_days
+from agentops.costs.sources import MANY_KEYED, By, Source, SpendFilters, cells, whole_days
+from agentops.domain.periods import DAY, truncate
 from agentops.pages import RANGES
 
 #: The lengths of the windows, in days: of all ranges in the menu that hold whole days.

@@ -12,9 +12,9 @@ from django.db import connection
 
 from agentops.catalog.queries import Ownership, ownership
 from agentops.costs import queries as costs
-from agentops.costs.charts import bucket_starts
 from agentops.costs.queries import Point, Totals
-from agentops.costs.sources import DAY, HOUR, Interval, SpendFilters, truncate
+from agentops.costs.sources import SpendFilters
+from agentops.domain.periods import DAY, HOUR, Interval, buckets, truncate
 from agentops.domain.spans import DEFAULT_ENVIRONMENT
 
 WEEK = 7 * DAY
@@ -72,7 +72,7 @@ def money(environment: str, *, now: datetime) -> Money:
 
 
 def _by_bucket(points: Sequence[Point], from_: datetime, until: datetime, interval: Interval) -> list[int]:
-    sums = dict.fromkeys(bucket_starts(from_, until, interval), 0)
+    sums = dict.fromkeys(buckets(from_, until, interval).starts, 0)
     for point in points:
         sums[point.start] += point.value
     return list(sums.values())
@@ -177,7 +177,7 @@ def pulse(environment: str, *, now: datetime) -> Pulse:
     with connection.cursor() as cursor:
         cursor.execute(PULSE.format(environment=condition), {"from": begin, "environment": environment})
         hours = {hour: (started, failed) for hour, started, failed in cursor.fetchall()}
-    rhythm = [hours.get(start, (0, 0)) for start in bucket_starts(begin, now, "hour")]
+    rhythm = [hours.get(start, (0, 0)) for start in buckets(begin, now, "hour").starts]
     return Pulse([started for started, _ in rhythm], [failed for _, failed in rhythm])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
@@ -38,9 +38,9 @@ def parse_moment(value: object) -> datetime | None:
         raise ValueError(str(error)) from error
 
 
-def rfc3339(value: datetime) -> str:
-    """A moment as the API writes it: UTC, to the microsecond."""
-    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+def rfc3339(value: datetime, *, zone: tzinfo = UTC) -> str:
+    """A moment as the API writes it: UTC unless another zone is asked for, to the microsecond."""
+    return value.astimezone(zone).isoformat().replace("+00:00", "Z")
 
 
 def clean(text: str) -> str:

@@ -26,7 +26,7 @@ def get(client: Client) -> Callable[..., Any]:
     """Ask for spend; the answer's JSON."""
     book_runs(range(12))
 
-    def ask(**parameters: str) -> Any:
+    def ask(**parameters: str | list[str]) -> Any:
         answer = client.get("/api/v1/spend", {**RANGE, **parameters})
         assert answer.status_code == 200, answer.content
         return answer.json()
@@ -65,11 +65,44 @@ def test_past_the_limit_the_series_and_the_items_have_one_other(get: Callable[..
     assert total == Decimal(answer["total"]["cost_usd"])
 
 
+def test_then_takes_each_item_apart_to_the_nano_dollar(get: Callable[..., Any]) -> None:
+    answer = get(by="service", then="feature", limit="2")
+    assert len(answer["items"]) == 2
+    for item in answer["items"]:
+        assert set(item) == TOTALS | {"key", "items", "other"}
+        inside = [*item["items"], *([item["other"]] if item["other"] else [])]
+        assert len(item["items"]) == 2
+        assert sum(Decimal(inner["cost_usd"] or 0) for inner in inside) == Decimal(item["cost_usd"])
+        assert sum(inner["steps"] for inner in inside) == item["steps"]
+
+
+def test_a_filter_may_be_repeated_and_without_names_what_carries_none(get: Callable[..., Any]) -> None:
+    keys = {item["key"]: Decimal(item["cost_usd"]) for item in get(by="user")["items"]}
+    several = get(by="model", user=["x", "y"])["total"]["cost_usd"]
+    assert Decimal(several) == keys["x"] + keys["y"]
+    none = get(by="service", without="user")["total"]["cost_usd"]
+    assert Decimal(none) == keys[None]
+    some = get(by="agent", user="z", without="user")["total"]["cost_usd"]
+    assert Decimal(some) == keys["z"] + keys[None]
+
+
+def test_days_and_weeks_are_those_of_the_time_zone(get: Callable[..., Any]) -> None:
+    days = get(by="service", interval="day", timezone="America/New_York")
+    assert {point["start"][10:] for point in days["series"]} == {"T05:00:00Z"}
+    weeks = get(by="service", interval="week", timezone="Europe/Berlin")
+    assert {point["start"] for point in weeks["series"]} == {"2025-11-23T23:00:00Z"}
+    assert sum(Decimal(p["cost_usd"]) for p in weeks["series"]) == Decimal(days["total"]["cost_usd"])
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
         {"by": "colour"},
-        {"interval": "week"},
+        {"interval": "fortnight"},
+        {"timezone": "Mars/Olympus"},
+        {"by": "user", "then": "user"},
+        {"then": "user", "limit": "51"},
+        {"without": "service"},
         {"limit": "0"},
         {"limit": "1001"},
         {"from": "yesterday"},

@@ -19,7 +19,8 @@ from django.test import AsyncClient, Client
 from agentops.accounts.models import User
 from agentops.costs import exports, queries
 from agentops.costs.exports import FOCUS_COLUMNS, safe_cell
-from agentops.costs.sources import DAY, SpendFilters, truncate
+from agentops.costs.sources import SpendFilters
+from agentops.domain.periods import DAY, truncate
 from agentops.domain.spans import Cost, Kind, PriceSource, Span, TokenUsage
 from agentops.ingest.booking import Entry
 from tests.costs.booking import START, book_entries, book_runs

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.db import connection
@@ -13,9 +14,10 @@ from django.db import connection
 from agentops.accounts.models import Team
 from agentops.catalog.models import Service
 from agentops.costs import queries
-from agentops.costs.queries import Totals
-from agentops.costs.sources import By, SpendFilters, truncate
+from agentops.costs.queries import INTERVALS, Totals
+from agentops.costs.sources import By, SpendFilters
 from agentops.costs.windows import close_days
+from agentops.domain.periods import ceil_hour, floor_hour, truncate
 from tests.costs.booking import START, book_runs
 
 pytestmark = pytest.mark.django_db
@@ -91,7 +93,7 @@ def brute_force(
     sums: dict[tuple[str, datetime], Totals] = defaultdict(Totals)
     for keys, hour, totals in spans:
         matches = all(keys[name] == (value or "") for name, value in filters.items())
-        if matches and queries.floor_hour(from_) <= hour < queries.ceil_hour(until):
+        if matches and floor_hour(from_) <= hour < ceil_hour(until):
             sums[keys[by], hour] += totals
     return sums
 
@@ -168,7 +170,7 @@ def test_an_unknown_order_is_refused_before_it_reaches_the_database(booked: Any)
 def test_the_period_before_counts_cut_hours_in_part(booked: Any, filters: dict[str, str | None]) -> None:
     from_, until = START + timedelta(hours=2, minutes=15), START + timedelta(hours=27, minutes=45)
     cells = brute_force(booked, "user", filters, from_, until)
-    first, last = queries.floor_hour(from_), queries.floor_hour(until)
+    first, last = floor_hour(from_), floor_hour(until)
     shares = {first: 0.75, last: 0.75}
     expected: dict[str | None, float] = defaultdict(float)
     for (key, hour), totals in cells.items():
@@ -192,7 +194,7 @@ def test_coverage_is_the_share_of_cost_with_a_user_a_feature_an_owner(
         (keys, totals.cost_nano)
         for keys, hour, totals in booked
         if all(keys[name] == (value or "") for name, value in filters.items())
-        and queries.floor_hour(from_) <= hour < queries.ceil_hour(until)
+        and floor_hour(from_) <= hour < ceil_hour(until)
     ]
     total = sum(cost for _, cost in spans)
     found = queries.coverage(SpendFilters.of(**filters), from_, until, total)
@@ -227,6 +229,33 @@ def test_of_several_values_any_will_do_and_the_empty_one_is_what_carries_none(
             expected[key or None] += totals
         report = queries.spend(by, SpendFilters(**values), from_, until)
         assert {item.key: item.totals for item in report.items} == dict(expected), (by, report.reads)
+
+
+@pytest.mark.parametrize(
+    ("by", "filters"),
+    [
+        ("user", {}),
+        ("user", {"service": "service-0"}),
+        ("model", {"environment": "x"}),
+        ("team", {"feature": "x"}),
+        ("session", {"user": "x", "feature": "y"}),
+    ],
+    ids=str,
+)
+def test_the_buckets_of_a_zone_hold_what_its_hours_hold(booked: Any, by: By, filters: dict[str, str | None]) -> None:
+    from_, until = START - timedelta(days=9, hours=5), START + timedelta(days=9)
+    cells = brute_force(booked, by, filters, from_, until)
+    asked = SpendFilters.of(**filters)
+    for zone in map(ZoneInfo, ("Europe/Berlin", "America/New_York", "Asia/Kolkata", "Pacific/Apia")):
+        for interval in INTERVALS:
+            expected: dict[tuple[str | None, datetime], int] = defaultdict(int)
+            for (key, hour), totals in cells.items():
+                expected[key or None, truncate(hour, interval, zone)] += totals.cost_nano
+            wanted = {cell: cost for cell, cost in expected.items() if cost}
+            series = queries.spend(by, asked, from_, until, interval=interval, zone=zone).series
+            assert {(point.key, point.start): point.value for point in series} == wanted
+            exported = queries.spend_cells(by, asked, from_, until, interval, zone)
+            assert {(key, start): t.cost_nano for start, key, t in exported if t.cost_nano} == wanted
 
 
 @pytest.mark.parametrize("filters", [{}, {"service": "service-1"}, {"feature": None}], ids=str)

@@ -10,7 +10,8 @@ from django.db import connection
 from django.utils import timezone
 
 from agentops.costs import books, queries, windows
-from agentops.costs.sources import SpendFilters, truncate
+from agentops.costs.sources import SpendFilters
+from agentops.domain.periods import truncate
 from tests.costs.booking import START, book_runs
 
 LATER = START + timedelta(days=3)
