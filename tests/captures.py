@@ -32,6 +32,16 @@ class Capture:
             body = (self.folder / request["file"]).read_bytes()
             yield body, headers["content-type"], headers.get("content-encoding", "identity")
 
+    def logs(self) -> Iterator[tuple[bytes, str, str]]:
+        """Each request to the logs endpoint: body as sent, content type, content encoding. All of them, or none."""
+        others = json.loads((self.folder / "request.json").read_text()).get("other", ())
+        requests = [request for request in others if request["path"].endswith("/logs")]
+        if all("file" in request for request in requests):
+            for request in requests:
+                headers = {key.lower(): value for key, value in request["headers"].items()}
+                body = (self.folder / request["file"]).read_bytes()
+                yield body, headers["content-type"], headers.get("content-encoding", "identity")
+
     def bodies(self) -> Iterator[tuple[bytes, str]]:
         """Each request, decompressed: body and content type."""
         for body, content_type, encoding in self.requests():

@@ -94,6 +94,19 @@ class RawSpan:
 
 
 @dataclass(slots=True)
+class LogRecord:
+    """One OTLP log record that tells an event of a span, decoded and bounded, not yet understood."""
+
+    trace_id: bytes
+    span_id: bytes
+    event: str
+    time_ns: int
+    attributes: Attributes
+    body: AttributeValue
+    resource: Resource
+
+
+@dataclass(slots=True)
 class TokenUsage:
     """Tokens of one model call; ``input`` includes both caches, ``output`` includes reasoning."""
 

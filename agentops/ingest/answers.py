@@ -33,13 +33,13 @@ class Refused(Exception):
         self.status, self.message, self.retry_after, self.allow = status, message, retry_after, allow
 
 
-def success(content_type: str, rejected: int = 0, message: str = "") -> Answer:
-    """200: ``partialSuccess`` unset, or set with rejected spans or a warning."""
+def success(content_type: str, rejected: int = 0, message: str = "", *, what: str = "rejectedSpans") -> Answer:
+    """200: ``partialSuccess`` unset, or set with rejected spans or a warning; ``what`` JSON calls them."""
     message = message[:MAX_MESSAGE_CHARS]
     if content_type == JSON:
-        partial = {"rejectedSpans": str(rejected), "errorMessage": message}
+        partial = {what: str(rejected), "errorMessage": message}
         return Answer(200, orjson.dumps({"partialSuccess": partial} if rejected or message else {}), JSON)
-    response = ExportTraceServiceResponse()
+    response = ExportTraceServiceResponse()  # on the wire, that of logs is the same
     if rejected or message:
         response.partial_success.rejected_spans = rejected
         response.partial_success.error_message = message

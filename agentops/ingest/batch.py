@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from agentops.domain.spans import RawSpan
+from agentops.domain.spans import LogRecord, RawSpan
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,7 @@ class Batch:
     sentence each; warnings about spans that were kept are in ``reasons`` too. ``body`` is the
     request as it came in, still in ``encoding`` (``identity`` or ``gzip``), of ``content_type``
     (``application/x-protobuf`` or ``application/json``), so that it can be digested again.
+    A request of the other signal brings ``records`` instead, and no body.
     """
 
     spans: list[RawSpan]
@@ -27,6 +28,12 @@ class Batch:
     body: bytes = b""
     content_type: str = "application/x-protobuf"
     encoding: str = "identity"
+    records: list[LogRecord] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        """How much the writer has to do for it."""
+        return len(self.spans) + len(self.records)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""OTLP's span, resource and event for protobuf's parser, with their attributes left as bytes.
+"""OTLP's span, log record, resource and event for protobuf's parser, with their attributes left as bytes.
 
 The same few attributes come with every span: as bytes each is found in one look-up, and only what has not been seen
 is parsed. On the wire a nested message and bytes are the same, so these read what OTLP's own messages write; fields
@@ -22,6 +22,15 @@ _PACKAGE = "agentops.otlp"
 _FIELDS = {
     "Status": {"message": (2, _STRING), "code": (3, _INT32)},
     "Event": {"time_unix_nano": (1, _FIXED64), "name": (2, _STRING), "attributes": (3, _BYTES)},
+    "LogRecord": {
+        "time_unix_nano": (1, _FIXED64),
+        "body": (5, _BYTES),
+        "attributes": (6, _BYTES),
+        "trace_id": (9, _BYTES),
+        "span_id": (10, _BYTES),
+        "observed_time_unix_nano": (11, _FIXED64),
+        "event_name": (12, _STRING),
+    },
     "Resource": {"attributes": (1, _BYTES)},
     "Span": {
         "trace_id": (1, _BYTES),
@@ -58,6 +67,17 @@ class Event(Attributed, Protocol):
     name: str
 
 
+class LogRecord(Attributed, Protocol):
+    """A record of a log; its body is the bytes of an ``AnyValue``."""
+
+    trace_id: bytes
+    span_id: bytes
+    event_name: str
+    time_unix_nano: int
+    observed_time_unix_nano: int
+    body: bytes
+
+
 class Span(Attributed, Protocol):
     """A span; its events are the bytes of an ``Event`` each."""
 
@@ -86,15 +106,20 @@ def _pool() -> DescriptorPool:
 
 
 _POOL = _pool()
-_parse_span, _parse_event, _parse_resource = (
+_parse_span, _parse_record, _parse_event, _parse_resource = (
     GetMessageClass(_POOL.FindMessageTypeByName(f"{_PACKAGE}.{name}")).FromString
-    for name in ("Span", "Event", "Resource")
+    for name in ("Span", "LogRecord", "Event", "Resource")
 )
 
 
 def parse_span(data: bytes) -> Span:
     """The span that these bytes are. Raises ``DecodeError``."""
     return cast("Span", _parse_span(data))
+
+
+def parse_record(data: bytes) -> LogRecord:
+    """The log record that these bytes are. Raises ``DecodeError``."""
+    return cast("LogRecord", _parse_record(data))
 
 
 def parse_event(data: bytes) -> Event:

@@ -1,4 +1,4 @@
-"""OTLP in protobuf, and what both of its encodings share: bytes to plain spans, bounded before they are built."""
+"""OTLP in protobuf, and what both encodings share: bytes to spans and log records, bounded before they are built."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
 
+from agentops.domain.dialects.messages import ANSWERS
 from agentops.domain.dialects.normalise import DIALECTS
-from agentops.domain.spans import Attributes, AttributeValue, Event, RawSpan, Resource
+from agentops.domain.spans import Attributes, AttributeValue, Event, LogRecord, RawSpan, Resource
 from agentops.ingest import messages, wire
 
 MAX_SPAN_BYTES = 4 * 1024 * 1024
@@ -32,6 +33,9 @@ MAX_ITEMS = 1_024
 TRACE_ID_BYTES, SPAN_ID_BYTES = 16, 8
 NS = 10**9
 MAX_REASONS = 10
+MAX_TIME_NS = (1 << 63) - 1
+#: What a log record that tells of an answer has in it, so that all others need not be parsed.
+_ANSWER_MARKS = tuple(event.encode() for event in sorted(ANSWERS))
 #: A duration that no span has: such an end is as wrong as the start it goes with.
 MAX_DURATION_NS = 40 * 86_400 * NS
 
@@ -61,9 +65,10 @@ class Limits:
 
 @dataclass(slots=True)
 class Decoded:
-    """The good spans, how many were refused, and why (a sentence each, with counts)."""
+    """The good spans or log records, how many were refused, and why (a sentence each, with counts)."""
 
     spans: list[RawSpan] = field(default_factory=list)
+    records: list[LogRecord] = field(default_factory=list)
     rejected: int = 0
     notes: Counter[str] = field(default_factory=Counter)
     values: int = 0
@@ -76,7 +81,7 @@ class Decoded:
             raise TooLarge(message)
 
     def reject(self, reason: str) -> None:
-        """Refuse one span."""
+        """Refuse one span or record."""
         self.rejected += 1
         self.notes[reason] += 1
 
@@ -96,14 +101,7 @@ def decode_protobuf(body: bytes, bounds: Limits) -> Decoded:
     """An ``ExportTraceServiceRequest``. Raises ``BadRequest`` or ``TooLarge``."""
     data = memoryview(body)
     decoded = Decoded()
-    try:
-        groups = _Walk(data, bounds.spans, bounds.spans * FIELDS_AROUND_A_SPAN).groups()
-    except wire.Malformed as error:
-        message = f"The body is not a protobuf ExportTraceServiceRequest: {error}."
-        raise BadRequest(message) from error
-    except wire.TooManyFields as error:
-        raise too_many_spans(bounds) from error
-    for resource_at, scopes in groups:
+    for resource_at, scopes in _groups(data, bounds, "Trace"):
         resource = Resource(_resource(data, resource_at, decoded))
         for scope_at, spans in scopes:
             scope = _scope(data, scope_at)
@@ -114,9 +112,44 @@ def decode_protobuf(body: bytes, bounds: Limits) -> Decoded:
     return decoded
 
 
-def too_many_spans(bounds: Limits) -> TooLarge:
+def decode_logs_protobuf(body: bytes, bounds: Limits) -> Decoded:
+    """The records of an ``ExportLogsServiceRequest`` that tell what a model answered.
+
+    Raises ``BadRequest`` or ``TooLarge``.
+    """
+    data = memoryview(body)
+    decoded = Decoded()
+    if not tells_answers(body):
+        return decoded
+    for resource_at, scopes in _groups(data, bounds, "Logs"):
+        resource: Resource | None = None
+        for _, records in scopes:
+            for start, end in records:
+                if tells_answers(data[start:end].tobytes()):
+                    resource = resource or Resource(_resource(data, resource_at, decoded))
+                    _record(data, start, end, resource, decoded)
+    return decoded
+
+
+def tells_answers(body: bytes) -> bool:
+    """Whether these bytes can hold a log record that tells of an answer."""
+    return any(mark in body for mark in _ANSWER_MARKS)
+
+
+def _groups(data: memoryview, bounds: Limits, signal: str) -> list[_Grouped]:
+    try:
+        # Spans and log records lie at the same places of their requests.
+        return _Walk(data, bounds.spans, bounds.spans * FIELDS_AROUND_A_SPAN).groups()
+    except wire.Malformed as error:
+        message = f"The body is not a protobuf Export{signal}ServiceRequest: {error}."
+        raise BadRequest(message) from error
+    except wire.TooManyFields as error:
+        raise too_many(bounds, "spans" if signal == "Trace" else "log records") from error
+
+
+def too_many(bounds: Limits, what: str = "spans") -> TooLarge:
     """What to raise for a request with more spans than it may carry, or with as much around them."""
-    return TooLarge(f"A request may carry at most {bounds.spans} spans.")
+    return TooLarge(f"A request may carry at most {bounds.spans} {what}.")
 
 
 _Slice = tuple[int, int]
@@ -230,6 +263,37 @@ def _span(data: memoryview, start: int, end: int, scope: str, resource: Resource
     except TooManyBytes:
         decoded.reject(f"a span is larger than {MAX_SPAN_BYTES} bytes")
     return None
+
+
+def _record(data: memoryview, start: int, end: int, resource: Resource, decoded: Decoded) -> None:
+    try:
+        message = messages.parse_record(_checked(data, start, end, wire.LOG_RECORD))
+        attributes = _attributes(message.attributes, decoded)
+        body = _value(AnyValue.FromString(message.body), 0, decoded)
+        at_ns = message.time_unix_nano or message.observed_time_unix_nano
+        accept_record(
+            LogRecord(message.trace_id, message.span_id, message.event_name, at_ns, attributes, body, resource),
+            decoded,
+        )
+    except (wire.Malformed, DecodeError):
+        decoded.reject("a log record could not be decoded (invalid UTF-8, or not a protobuf message)")
+    except (wire.TooManyFields, wire.TooDeep):
+        decoded.reject("a log record holds too many or too deeply nested values")
+    except TooManyBytes:
+        decoded.reject(f"a log record is larger than {MAX_SPAN_BYTES} bytes")
+
+
+def accept_record(record: LogRecord, decoded: Decoded) -> None:
+    """Keep a record that tells what a model answered, in a span that can be found."""
+    if not record.event and isinstance(named := record.attributes.get("event.name"), str):
+        record.event = named
+    if record.event in ANSWERS and _is_id(record.trace_id, TRACE_ID_BYTES) and _is_id(record.span_id, SPAN_ID_BYTES):
+        record.time_ns = min(record.time_ns, MAX_TIME_NS)
+        decoded.records.append(record)
+
+
+def _is_id(value: bytes, size: int) -> bool:
+    return len(value) == size and any(value)
 
 
 def _events(parts: Sequence[bytes], decoded: Decoded) -> list[Event]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import orjson
 
-from agentops.domain.spans import Attributes, AttributeValue, Event, RawSpan, Resource
+from agentops.domain.spans import Attributes, AttributeValue, Event, LogRecord, RawSpan, Resource
 from agentops.ingest.otlp import (
     MAX_ATTRIBUTES,
     MAX_EVENTS,
@@ -21,7 +21,9 @@ from agentops.ingest.otlp import (
     Limits,
     TooLarge,
     accept,
-    too_many_spans,
+    accept_record,
+    tells_answers,
+    too_many,
 )
 
 #: What may be built from a JSON body: each opening bracket counts for four commas, as it takes
@@ -37,26 +39,45 @@ MAX_DIGITS = 20
 
 def decode_json(body: bytes, bounds: Limits) -> Decoded:
     """An ``ExportTraceServiceRequest`` as OTLP spells it in JSON. Raises ``BadRequest`` or ``TooLarge``."""
-    root = _load(body)
-    if not isinstance(root, dict):
-        message = "The body is not a JSON ExportTraceServiceRequest: an object is expected."
-        raise BadRequest(message)
     decoded = Decoded()
-    total = 0
-    for group in _objects(root, "resourceSpans"):
-        resource = Resource(_attributes(_object(group, "resource").get("attributes")))
-        for scoped in _objects(group, "scopeSpans"):
-            scope = _text(_object(scoped, "scope").get("name"))
-            spans = scoped.get("spans") or []
-            if not isinstance(spans, list):
-                message = "spans must be an array."
-                raise BadRequest(message)
-            total += len(spans)
-            if total > bounds.spans:
-                raise too_many_spans(bounds)
-            for span in spans:
-                _span(span, scope, resource, bounds, decoded)
+    for resource, scope, spans in _scoped(_load(body), ("resourceSpans", "scopeSpans", "spans"), bounds):
+        for span in spans:
+            _span(span, scope, resource, bounds, decoded)
     return decoded
+
+
+def decode_logs_json(body: bytes, bounds: Limits) -> Decoded:
+    """The records of an ``ExportLogsServiceRequest`` that tell what a model answered, in JSON.
+
+    Raises ``BadRequest`` or ``TooLarge``.
+    """
+    decoded = Decoded()
+    if not tells_answers(body):
+        return decoded
+    for resource, _, records in _scoped(_load(body), ("resourceLogs", "scopeLogs", "logRecords"), bounds):
+        for record in records:
+            _record(record, resource, decoded)
+    return decoded
+
+
+def _scoped(root: Any, names: tuple[str, str, str], bounds: Limits) -> Iterator[tuple[Resource, str, list[Any]]]:
+    """The resource, scope and items of each group in a request, counted."""
+    if not isinstance(root, dict):
+        message = "The body is not a JSON export request: an object is expected."
+        raise BadRequest(message)
+    total = 0
+    of_resources, of_scopes, of_items = names
+    for group in _objects(root, of_resources):
+        resource = Resource(_attributes(_object(group, "resource").get("attributes")))
+        for scoped in _objects(group, of_scopes):
+            items = scoped.get(of_items) or []
+            if not isinstance(items, list):
+                message = f"{of_items} must be an array."
+                raise BadRequest(message)
+            total += len(items)
+            if total > bounds.spans:
+                raise too_many(bounds, "spans" if of_items == "spans" else "log records")
+            yield resource, _text(_object(scoped, "scope").get("name")), items
 
 
 def _load(body: bytes) -> Any:
@@ -143,6 +164,26 @@ def _span(span: Any, scope: str, resource: Resource, bounds: Limits, decoded: De
         decoded.reject(str(error))
         return
     accept(raw, bounds, decoded)
+
+
+def _record(record: Any, resource: Resource, decoded: Decoded) -> None:
+    if not isinstance(record, dict):
+        decoded.reject("a log record is not an object")
+        return
+    try:
+        raw = LogRecord(
+            trace_id=_hex(record.get("traceId")),
+            span_id=_hex(record.get("spanId")),
+            event=_text(record.get("eventName")),
+            time_ns=_unsigned(record.get("timeUnixNano")) or _unsigned(record.get("observedTimeUnixNano")),
+            attributes=_attributes(record.get("attributes")),
+            body=_value(record.get("body"), 0),
+            resource=resource,
+        )
+    except ValueError as error:
+        decoded.reject(str(error))
+        return
+    accept_record(raw, decoded)
 
 
 def _hex(value: Any) -> bytes:

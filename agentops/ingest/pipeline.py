@@ -16,13 +16,14 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any
 
 import orjson
 import psycopg
 from django.conf import settings
 
-from agentops.domain.dialects import normalise
+from agentops.domain.dialects import normalise, told_by
 from agentops.domain.pricing import PriceList, span_cost
 from agentops.domain.spans import Resource
 from agentops.ingest import store
@@ -32,6 +33,9 @@ from agentops.ingest.cardinality import Cardinality
 from agentops.ingest.connections import connect
 from agentops.live import store as live
 from agentops.live.broadcast import broadcast
+from agentops.runs import messages
+from agentops.runs.messages import Message
+from agentops.runs.store import RunKey
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +68,7 @@ class Job:
     done: Callable[[Receipt | BaseException], None]
     loop: asyncio.AbstractEventLoop
     entries: list[Entry] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     receipt: Receipt | None = None
 
@@ -157,6 +162,22 @@ class Pipeline:
         self._threads.shutdown(wait=False)
 
 
+def understand_records(batch: Batch) -> list[Message]:
+    """What the log records of a batch tell of model calls; one that cannot be understood tells nothing."""
+    found: list[Message] = []
+    for record in batch.records if settings.INGEST_KEEP_CONTENT else ():
+        try:
+            content = told_by(record, settings.INGEST_MAX_TEXT_CHARS)
+            if content:
+                text = orjson.dumps(content, default=str)
+                digest = blake2b(b"%d %b" % (record.time_ns, text), digest_size=8).digest()
+                service = batch.service or service_of(record.resource)
+                found.append(Message(record.trace_id, record.span_id, service, digest, record.time_ns, text.decode()))
+        except Exception:
+            log.exception("a log record could not be understood")
+    return found
+
+
 def service_of(resource: Resource) -> str:
     """The service that a collector's spans name, as it is stored."""
     name = resource.attributes.get("service.name")
@@ -187,7 +208,7 @@ class Writer:
 
     def put(self, job: Job) -> None:
         """Queue a job. Raises ``Unavailable`` when too much waits already."""
-        size = len(job.batch.spans) + 1
+        size = job.batch.size + 1
         with self._lock:
             if self._waiting and self._waiting + size > MAX_SPANS_WAITING:
                 message = "Too many spans wait to be written; try again."
@@ -215,12 +236,12 @@ class Writer:
             self._wrote_at = time.monotonic()
             self._took = self._wrote_at - began
             with self._lock:
-                self._waiting -= sum(len(job.batch.spans) + 1 for job in group)
+                self._waiting -= sum(job.batch.size + 1 for job in group)
         self._disconnect()
 
     def _gather(self, first: Job) -> list[Job]:
         """What shares the next transaction; what was taken from the queue and does not is held for later."""
-        group, spans = [first], len(first.batch.spans)
+        group, spans = [first], first.batch.size
         began = time.monotonic()
         busy = began - self._wrote_at < BUSY_SECONDS
         until = began + (min(LINGER_SECONDS, LINGER_SHARE * self._took) if busy else 0.0)
@@ -231,17 +252,18 @@ class Writer:
                 more = self._queue.get(block=wait > 0, timeout=max(wait, 0.0) or None)
             except queue.Empty:
                 break
-            if more is None or spans + len(more.batch.spans) > MAX_SPANS_PER_TRANSACTION:
+            if more is None or spans + more.batch.size > MAX_SPANS_PER_TRANSACTION:
                 self._held.append(more)
                 break
             group.append(more)
-            spans += len(more.batch.spans)
+            spans += more.batch.size
         return group
 
     def _write(self, jobs: list[Job]) -> None:
         try:
             for job in jobs:
                 job.entries, job.failures = self._understand(job.batch)
+                job.messages = understand_records(job.batch)
             result = self._commit(jobs)
         except Unavailable as error:
             for job in jobs:
@@ -282,11 +304,14 @@ class Writer:
             self._connection = connect("ingest")
         result = Result()
         entries = [entry for job in jobs for entry in job.entries]
+        told = [message for job in jobs for message in job.messages]
         with self._connection.transaction(), self._connection.cursor(binary=True) as cursor:
             outcome = book(cursor, entries, self._known_services)
             store.add_counters(cursor, _give_receipts(jobs, outcome))
-            if outcome.runs:
-                result.topics = _topics(outcome)
+            result.topics = _topics(outcome) if outcome.runs else []
+            if told:
+                result.topics += _run_topics(messages.add(cursor, told) - outcome.runs)
+            if result.topics:
                 result.event_id = live.record(cursor, result.topics)
         self._known_services.update(key[2] for key in outcome.accepted)
         return result
@@ -306,6 +331,8 @@ def _give_receipts(jobs: Iterable[Job], outcome: Outcome) -> dict[str, store.Cou
     counters: dict[str, store.Counters] = {}
     unclaimed = set(outcome.accepted)
     for job in jobs:
+        if job.batch.records:
+            continue
         requests = counters.setdefault(job.batch.service, store.Counters())
         requests.requests += 1
         requests.rejected_spans += job.batch.rejected
@@ -337,6 +364,10 @@ def _give_receipts(jobs: Iterable[Job], outcome: Outcome) -> dict[str, store.Cou
 
 
 def _topics(outcome: Outcome) -> list[str]:
-    traces = sorted({trace_id.hex() for trace_id, _ in outcome.runs})
+    return ["runs", "spend", *_run_topics(outcome.runs)]
+
+
+def _run_topics(keys: Iterable[RunKey]) -> list[str]:
+    traces = sorted({trace_id.hex() for trace_id, _ in keys})
     names = traces if len(traces) <= MAX_RUN_TOPICS else ["*"]  # every run: too many to name each
-    return ["runs", "spend", *(f"run:{name}" for name in names)]
+    return [f"run:{name}" for name in names]

@@ -21,7 +21,7 @@ from agentops.ingest import otlp
 from agentops.ingest.answers import JSON, PROTOBUF, Answer, Refused, failure, success
 from agentops.ingest.batch import Batch, Sink, Unavailable
 from agentops.ingest.gate import Gate, Sender
-from agentops.ingest.otlp_json import decode_json
+from agentops.ingest.otlp_json import decode_json, decode_logs_json
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +30,8 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-TRACES, OTHERS = "traces", "other signals"
-PATHS = {
-    f"{prefix}/v1/{signal}": TRACES if signal == "traces" else OTHERS
-    for prefix in ("", "/api/public/otel")
-    for signal in ("traces", "logs", "metrics")
-}
+TRACES, LOGS, METRICS = "traces", "logs", "metrics"
+PATHS = {f"{prefix}/v1/{signal}": signal for prefix in ("", "/api/public/otel") for signal in (TRACES, LOGS, METRICS)}
 PREFIXES = ("/v1/", "/api/public/otel/")
 
 DECODE_SLOTS = 4
@@ -103,6 +99,8 @@ class Receiver:
         content = await self._read(headers, body)
         if signal is TRACES:
             return await self._traces(content, content_type, encoding, sender)
+        if signal is LOGS:
+            return await self._logs(content, content_type, encoding, sender)
         await self._in_slot(content, encoding, len)
         return success(content_type)
 
@@ -132,6 +130,22 @@ class Receiver:
                 rejected += receipt.rejected
                 notes += receipt.warnings
         return success(content_type, rejected, "; ".join(notes))
+
+    async def _logs(self, body: bytes, content_type: str, encoding: str, sender: Sender) -> Answer:
+        """Keep what log records tell of model calls; all others are thanked for."""
+        decoded = await self._in_slot(body, encoding, lambda plain: decode_logs(plain, content_type))
+        rejected, reasons = decoded.rejected, decoded.reasons
+        if decoded.records:
+            try:
+                await self.sink.submit(Batch([], sender.service, records=decoded.records))
+            except Unavailable as error:
+                raise Refused(503, str(error), retry_after=error.retry_after) from error
+            except Exception:
+                # Our fault, and trying again would not help; the spans have what is counted.
+                log.exception("log records could not be kept")
+                rejected += len(decoded.records)
+                reasons = [*reasons, "The log records could not be kept."]
+        return success(content_type, rejected, "; ".join(reasons), what="rejectedLogRecords")
 
     async def _read(self, headers: dict[bytes, bytes], body: Body) -> bytes:
         """The body, counted as it comes. Raises ``Refused``, ``Disconnected``."""
@@ -212,13 +226,25 @@ def decode(body: bytes, content_type: str, encoding: str, now_ns: int | None = N
 
 def decode_plain(body: bytes, content_type: str, now_ns: int | None = None) -> otlp.Decoded:
     """A decompressed request body to plain spans. Raises ``otlp.BadRequest``, ``otlp.TooLarge``."""
-    bounds = otlp.limits(
+    bounds = _bounds(now_ns)
+    return decode_json(body, bounds) if content_type == JSON else otlp.decode_protobuf(body, bounds)
+
+
+def decode_logs(body: bytes, content_type: str) -> otlp.Decoded:
+    """A decompressed request body to the log records that tell of model calls.
+
+    Raises ``otlp.BadRequest``, ``otlp.TooLarge``.
+    """
+    return decode_logs_json(body, _bounds()) if content_type == JSON else otlp.decode_logs_protobuf(body, _bounds())
+
+
+def _bounds(now_ns: int | None = None) -> otlp.Limits:
+    return otlp.limits(
         spans=settings.INGEST_MAX_SPANS,
         past_days=settings.CLOCK_PAST_DAYS,
         future_seconds=settings.CLOCK_FUTURE_SECONDS,
         now_ns=now_ns,
     )
-    return decode_json(body, bounds) if content_type == JSON else otlp.decode_protobuf(body, bounds)
 
 
 def decompress_all(body: bytes, encoding: str) -> bytes:

@@ -40,6 +40,8 @@ ON CONFLICT (minute, service) DO UPDATE SET {", ".join(f"{c} = m.{c} + EXCLUDED.
 
 def add_counters(cursor: Cursor[Any], counters: Mapping[str, Counters]) -> None:
     """Add to the counters of this minute: one statement."""
+    if not counters:
+        return
     rows = [(service, *astuple(counter)) for service, counter in counters.items()]
     cursor.execute(ADD_COUNTERS, transpose((Texts, *(Integers for _ in _COLUMNS)), rows))
 

@@ -20,6 +20,7 @@ KEY_VALUE: Schema = {2: ANY_VALUE}
 ANY_VALUE[5] = {1: ANY_VALUE}  # ArrayValue.values
 ANY_VALUE[6] = {1: KEY_VALUE}  # KeyValueList.values
 SPAN: Schema = {9: KEY_VALUE, 11: {3: KEY_VALUE}, 13: {4: KEY_VALUE}, 15: {}}
+LOG_RECORD: Schema = {5: ANY_VALUE, 6: KEY_VALUE}
 RESOURCE: Schema = {1: KEY_VALUE, 3: {3: {}, 4: {}}}  # attributes; entity_refs and their lists of keys
 SCOPE: Schema = {3: KEY_VALUE}
 

@@ -8,6 +8,8 @@ from django.conf import settings
 from django.db import connection, transaction
 from psycopg import sql
 
+from agentops.runs import messages
+
 #: Days ahead for which a partition exists; without a working beat, rows go to the default one.
 DAYS_AHEAD = 7
 CLEAR_AT_ONCE = 5_000
@@ -58,6 +60,7 @@ def maintain() -> dict[str, list[date]]:
     for day in have:
         if day < today - timedelta(days=settings.CONTENT_RETENTION_DAYS) and day not in dropped:
             _clear_content(day)
+    messages.forget(today - timedelta(days=settings.CONTENT_RETENTION_DAYS))
     # The ledger remembers a day longer than the spans stay, so that none is ever counted again
     # while its original is still shown.
     _forget(today - timedelta(days=settings.SPAN_RETENTION_DAYS + 1))

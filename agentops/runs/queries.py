@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
+import orjson
 from django.conf import settings
 from django.db import connection
 
 from agentops.domain.spans import COSTED_KINDS, DEFAULT_ENVIRONMENT
 from agentops.pages import InvalidCursorError, decode_cursor, encode_cursor
+from agentops.runs import messages
 
 Status = Literal["running", "ok", "error"]
 STATUSES: tuple[Status, ...] = ("running", "ok", "error")
@@ -428,7 +430,8 @@ def list_steps(
     statement = STEPS.format(columns=_STEP_COLUMNS if with_content else _SKELETON)
     with connection.cursor() as cursor:
         cursor.execute(statement, {**_of_run(run), "start": start, "span_id": span_id, "limit": limit})
-        return [_step(row) for row in cursor.fetchall()]
+        steps = [_step(row) for row in cursor.fetchall()]
+    return _with_messages(run, steps) if with_content else steps
 
 
 def get_step(run: RunRow, span_id: bytes) -> StepRow | None:
@@ -436,7 +439,19 @@ def get_step(run: RunRow, span_id: bytes) -> StepRow | None:
     with connection.cursor() as cursor:
         cursor.execute(STEP, {**_of_run(run), "span_id": span_id})
         row = cursor.fetchone()
-    return _step(row) if row else None
+    return _with_messages(run, [_step(row)])[0] if row else None
+
+
+def _with_messages(run: RunRow, steps: list[StepRow]) -> list[StepRow]:
+    """Steps whose model calls also have what only a log tells of them."""
+    calls = [step.span_id for step in steps if step.kind in COSTED_KINDS]
+    told = messages.of_spans(run.trace_id, run.service, calls) if calls else {}
+    return [_completed(step, told[step.span_id]) if step.span_id in told else step for step in steps]
+
+
+def _completed(step: StepRow, told: dict[str, Any]) -> StepRow:
+    own = orjson.loads(step.content) if step.content else {}
+    return replace(step, content=orjson.dumps(told | own).decode())
 
 
 def list_excerpts(run: RunRow, span_ids: Sequence[bytes]) -> dict[bytes, str]:

@@ -32,6 +32,7 @@ TABLES = (
     "runs",
     "spans",
     "span_ledger",
+    "span_messages",
     "spend_hourly",
     "spend_daily",
     "spend_past",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from agentops.domain.dialects.messages import told_by
 from agentops.domain.dialects.normalise import normalise
 from agentops.domain.dialects.values import clean
 
-__all__ = ["clean", "normalise"]
+__all__ = ["clean", "normalise", "told_by"]

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 
+from agentops.domain.dialects import values
 from agentops.domain.dialects.tool_calls import requested
 from agentops.domain.dialects.values import parse_json
-from agentops.domain.spans import Attributes, AttributeValue, Event
+from agentops.domain.spans import Attributes, AttributeValue, Event, LogRecord
 
 #: The event by which the conventions tell of one answer, and the one that tells of a whole call.
 CHOICE, DETAILS = "gen_ai.choice", "gen_ai.client.inference.operation.details"
 INPUT, OUTPUT, SYSTEM = "gen_ai.input.messages", "gen_ai.output.messages", "gen_ai.system_instructions"
+#: Events of a log that tell what a model answered.
+ANSWERS = frozenset({CHOICE, DETAILS})
+MAX_REQUESTED_TOOLS = 128
 _MESSAGE = re.compile(r"gen_ai\.(system|user|assistant|tool)\.message")
 
 
@@ -38,3 +42,32 @@ def tell(events: list[Event], fields: dict[str, AttributeValue]) -> None:
             given.append({"role": match[1], "content": event.attributes.get("content")})
     if given:
         fields.setdefault("prompt", given)
+
+
+def told_by(record: LogRecord, max_text: int) -> dict[str, object]:
+    """What a log record tells of the answer of its span's model call: ``requested_tools``, ``output``; or nothing.
+
+    The body may be an object, or text that says one. Text is cut at ``max_text`` characters.
+    """
+    if record.event not in ANSWERS:
+        return {}
+    body = parse_json(record.body)
+    attributes = record.attributes | (body if isinstance(body, dict) else {})
+    found: dict[str, object] = {}
+    if calls := requested_by(record.event, attributes):
+        found["requested_tools"] = kept(calls, max_text)
+    answer = attributes.get(OUTPUT)
+    if record.event == CHOICE:
+        message = parse_json(attributes.get("message"))
+        answer = message.get("content") if isinstance(message, dict) else message
+    if answer:
+        found["output"] = values.text(answer, max_text)
+    return found
+
+
+def kept(calls: list[dict[str, object]], limit: int) -> list[dict[str, object]]:
+    """Tool calls as they are kept: their names within bounds, JSON arguments as what they say."""
+    return [
+        {"tool": values.name(call["tool"]), "arguments": values.json_value(call["arguments"], limit)}  # type: ignore[arg-type]
+        for call in calls[:MAX_REQUESTED_TOOLS]
+    ]

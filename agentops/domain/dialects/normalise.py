@@ -9,6 +9,7 @@ from agentops.domain.dialects import values
 from agentops.domain.dialects.agent_framework import AGENT_FRAMEWORK
 from agentops.domain.dialects.crewai import CREWAI, CREWAI_CALL
 from agentops.domain.dialects.genai import GENAI, GENAI_WITHOUT_OPERATION, OPENAI_AGENTS
+from agentops.domain.dialects.messages import kept
 from agentops.domain.dialects.openinference import OPENINFERENCE
 from agentops.domain.dialects.pydantic_ai import PYDANTIC_AI
 from agentops.domain.dialects.spring_ai import SPRING_AI
@@ -53,7 +54,6 @@ MAX_ATTRIBUTES = 64
 MAX_ATTRIBUTE_CHARS = 1_024
 #: Longest value that is looked into as JSON to find names in it.
 MAX_EXPANDED_CHARS = 262_144
-MAX_REQUESTED_TOOLS = 128
 MAX_TAGS = 32
 
 # A member of an enum is looked up through its metaclass, at a fifth of a microsecond.
@@ -303,10 +303,7 @@ def _keep_content(span: Span, fields: Fields, limit: int, *, raw: RawSpan, diale
         if (value := fields.get(field)) is not None:
             content[key] = values.text(value, limit)
     if span.kind in COSTED_KINDS and (requested := dialect.requested_tools(raw, raw.attributes)):
-        content["requested_tools"] = [
-            {"tool": values.name(call["tool"]), "arguments": values.json_value(call["arguments"], limit)}  # type: ignore[arg-type]
-            for call in requested[:MAX_REQUESTED_TOOLS]
-        ]
+        content["requested_tools"] = kept(requested, limit)
 
 
 def _keep_rest(span: Span, rest: Iterable[str], attributes: Attributes) -> None:
