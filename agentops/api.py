@@ -18,6 +18,7 @@ from ninja.security import HttpBearer, SessionAuth
 
 from agentops.accounts.actions import authenticate_token
 from agentops.accounts.models import ApiToken
+from agentops.billing.api import router as billing
 from agentops.costs.api import router as costs
 from agentops.pages import page_context
 from agentops.runs.api import router as runs
@@ -228,4 +229,5 @@ def _no_such_address(request: HttpRequest, rest: str) -> HttpResponse:
 
 api.add_router("", runs)
 api.add_router("", costs)
+api.add_router("", billing)
 api.add_router("", fallback)  # last: what nothing above took

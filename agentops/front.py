@@ -9,11 +9,14 @@ from typing import Any
 
 from django.core.asgi import get_asgi_application
 
+from agentops.domain.invoices import MAX_BYTES
 from agentops.ingest.pipeline import Pipeline
 from agentops.ingest.receiver import Receiver, is_ingest
 
 Scope = MutableMapping[str, Any]
 Application = Callable[..., Awaitable[None]]
+#: The largest thing that anybody sends to a page or the API is a file, and the form around it.
+MAX_PAGE_BODY_BYTES = MAX_BYTES + 64 * 1024
 
 
 def build(websockets: Application | None = None) -> Application:
@@ -25,7 +28,12 @@ def build(websockets: Application | None = None) -> Application:
     async def application(scope: Scope, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
         kind = scope["type"]
         if kind == "http":
-            await (receiver if is_ingest(scope["path"]) else pages)(scope, receive, send)
+            if is_ingest(scope["path"]):
+                await receiver(scope, receive, send)
+            elif status := refusal(scope):
+                await _refuse(status, send)
+            else:
+                await pages(scope, receive, send)
         elif kind == "websocket":
             if websockets is None:
                 await send({"type": "websocket.close", "code": 4404})
@@ -35,6 +43,29 @@ def build(websockets: Application | None = None) -> Application:
             await _lifespan(pipeline, receive, send)
 
     return application
+
+
+def refusal(scope: Scope) -> int:
+    """The status that refuses a request whose body Django must not see, else 0: it keeps any body before it asks who.
+
+    A body says its length, which the server holds it to.
+    """
+    headers = dict(scope["headers"])
+    length = headers.get(b"content-length")
+    if length is None:
+        return 411 if b"transfer-encoding" in headers else 0
+    return 413 if int(length) > MAX_PAGE_BODY_BYTES else 0
+
+
+async def _refuse(status: int, send: Callable[..., Any]) -> None:
+    words = b"Say how long the body is.\n" if status == 411 else b"The body is too large.\n"
+    headers = [
+        (b"content-type", b"text/plain"),
+        (b"content-length", str(len(words)).encode()),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": words})
 
 
 #: Objects made since the last collection that start the next one; and how many of these collections

@@ -61,6 +61,7 @@ INSTALLED_APPS = [
     "agentops.catalog",
     "agentops.runs",
     "agentops.costs",
+    "agentops.billing",
     "agentops.ingest",
     "agentops.live",
     "agentops.dashboard",

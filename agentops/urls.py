@@ -16,5 +16,6 @@ urlpatterns = [
     path("", include("agentops.accounts.urls")),
     path("runs/", include("agentops.runs.urls")),
     path("spend/", include("agentops.costs.urls")),
+    path("", include("agentops.billing.urls")),
     path("api/v1/", _api),
 ]

@@ -115,7 +115,7 @@ def totals_shape(totals: queries.Totals) -> dict[str, Any]:
     return {"cost_usd": usd(totals.known_cost_nano), **shape}
 
 
-def _read(filters: Filters) -> tuple[SpendFilters, datetime, datetime]:
+def read_filters(filters: Filters) -> tuple[SpendFilters, datetime, datetime]:
     """The filters and the range. Raises 422 when the range ends before it starts."""
     asked = filters.dict()
     until = asked.pop("until") or now()
@@ -158,7 +158,7 @@ def get_spend(
     With ``then``, each item holds the largest by that dimension inside it, and their rest, of at most 50 items.
     """
     del request
-    chosen, from_, until = _read(filters)
+    chosen, from_, until = read_filters(filters)
     _check_length(interval, from_, until)
     if then and (then == by or limit > MAX_NESTED):
         raise HttpError(422, f"then must differ from by, with a limit of at most {MAX_NESTED}.")
@@ -187,13 +187,6 @@ def export_spend(
     timezone: Zone = UTC_ZONE,
 ) -> StreamingHttpResponse:
     """The same as CSV: a row for each key and interval, without a limit."""
-    chosen, from_, until = _read(filters)
+    chosen, from_, until = read_filters(filters)
     _check_length(interval, from_, until)
     return exports.spend_csv(request, by, chosen, from_, until, interval, timezone)
-
-
-@router.get("/export/focus.csv", response={200: None})
-def export_focus(request: HttpRequest, filters: Query[Filters]) -> StreamingHttpResponse:
-    """Charges by day, service, model, agent and feature in the columns of FOCUS 1.2; whole days, UTC."""
-    chosen, from_, until = _read(filters)
-    return exports.focus_csv(request, chosen, from_, until, kept_since=queries.kept_since())

@@ -91,10 +91,11 @@ _INDEXED = {
 }
 #: What charges are told apart by.
 CHARGE_KEYS = {
-    **{name: SPAN_KEYS[name] for name in ("environment", "service", "model")},
+    **{name: SPAN_KEYS[name] for name in ("environment", "service", "feature", "model")},
     "provider": "coalesce(s.provider, '')",
-    **{name: SPAN_KEYS[name] for name in ("agent", "feature")},
-    "is_unpriced": _UNPRICED,
+    **{name: SPAN_KEYS[name] for name in ("agent", "user", "session", "release")},
+    "price_source": "coalesce(s.price_source, 0)",
+    "price_id": "coalesce(s.price_id, '')",
 }
 _RUN_MEASURES = ", ".join(f"r.{m}" for m in MEASURES)
 _SPAN_MEASURES = ", ".join(f"{SPAN_MEASURES[m]} AS {m}" for m in MEASURES)
@@ -310,27 +311,29 @@ def bucket_of(moment: str, buckets: Buckets) -> str:
 def charges(
     filters: SpendFilters, from_: datetime, until: datetime, *, kept_since: datetime, owners: dict[str, Ownership]
 ) -> Source:
-    """Model calls of whole days by day and all of ``CHARGE_KEYS``, priced and unpriced ones apart.
+    """Model calls with a known cost of whole days, by day and all of ``CHARGE_KEYS``, in that order.
 
-    Days before ``kept_since`` have no spans any more: there the rollup of models answers, with agent,
-    feature and provider empty and unpriced calls among the others; not at all when the filters ask for more.
+    Days before ``kept_since`` have no spans any more: there the rollup of models answers as far as anything of it has
+    a cost, with the keys that it does not know empty; not at all when the filters ask for more.
     """
     begin, end = truncate(floor_hour(from_), "day"), truncate(ceil_hour(until) + DAY - HOUR, "day")
     kept_since = min(max(begin, kept_since), end)
-    keys = ", ".join(f"{expression} AS {name}" for name, expression in CHARGE_KEYS.items())
-    source = _spans(keys, filters, kept_since, end, owners, extra=f"AND {_IS_MODEL}")
+    keys = ", ".join(f'{expression} AS "{name}"' for name, expression in CHARGE_KEYS.items())
+    columns = ", ".join(f'"{name}"' for name in CHARGE_KEYS)
+    extra = f"AND {_IS_MODEL} AND s.cost_nano IS NOT NULL"
+    source = _spans(keys, filters, kept_since, end, owners, extra=extra)
     sql, parameters = source.sql, source.parameters
     if begin < kept_since and not any(getattr(filters, name) for name in DIMENSIONS if name != "model"):
-        named = {"environment": "u.environment", "service": "u.service", "model": "u.key"}
-        named["is_unpriced"] = "u.cost_nano = 0 AND u.unpriced_calls > 0"
-        keys = ", ".join(f"{named.get(name, repr(''))} AS {name}" for name in CHARGE_KEYS)
+        named = {"environment": "u.environment", "service": "u.service", "model": "u.key", "price_source": "0"}
+        keys = ", ".join(f'{named.get(name, repr(""))} AS "{name}"' for name in CHARGE_KEYS)
         rolled = _rollups(keys, "model", filters.model, filters, _pieces(begin, kept_since, None), owners)
-        calls = f"SELECT * FROM ({rolled.sql}) AS rolled WHERE llm_calls > 0"
+        known = "cost_nano <> 0 OR (unpriced_calls = 0 AND input_tokens + output_tokens > 0)"
+        calls = f"SELECT * FROM ({rolled.sql}) AS rolled WHERE {known}"
         sql, parameters = f"{calls} UNION ALL {sql}", rolled.parameters | parameters
     return Source(
-        f"""SELECT date_trunc('day', start, 'UTC') AS day, {", ".join(CHARGE_KEYS)},
+        f"""SELECT date_trunc('day', start, 'UTC') AS day, {columns},
             {", ".join(f"sum({m})" for m in MEASURES)} FROM ({sql}) AS c
-            GROUP BY day, {", ".join(CHARGE_KEYS)} ORDER BY day, {", ".join(CHARGE_KEYS)}""",
+            GROUP BY day, {columns} ORDER BY day, {columns}""",
         parameters,
         "spans",
     )

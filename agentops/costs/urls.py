@@ -11,5 +11,4 @@ urlpatterns = [
     path("", views.spend, name="spend"),
     path("chart.json", views.spend_chart, name="chart"),
     path("export.csv", views.spend_csv, name="spend_csv"),
-    path("focus.csv", views.focus_csv, name="focus_csv"),
 ]

@@ -146,7 +146,7 @@ def _frame(request: HttpRequest) -> dict[str, Any]:
         "teams": Team.objects.values_list("slug", "name"),
         "chart_url": reverse("costs:chart") + query,
         "csv_url": reverse("costs:spend_csv") + query,
-        "focus_url": reverse("costs:focus_csv") + query,
+        "focus_url": reverse("billing:focus_csv") + query,
     }
 
 
@@ -187,11 +187,3 @@ def spend_csv(request: HttpRequest) -> StreamingHttpResponse:
     """What the page shows, as CSV: each interval and key."""
     asked = read_spend(request.GET, page_context(request)["page"])
     return exports.spend_csv(request, asked.by, asked.filters, asked.from_, asked.until, asked.interval)
-
-
-@require_safe
-def focus_csv(request: HttpRequest) -> StreamingHttpResponse:
-    """The range as FOCUS."""
-    asked = read_spend(request.GET, page_context(request)["page"])
-    kept = queries.kept_since()
-    return exports.focus_csv(request, asked.filters, asked.from_, asked.until, kept_since=kept)

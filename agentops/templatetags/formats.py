@@ -51,6 +51,14 @@ def money(nano: int | Decimal | None, unknown: str = DASH) -> str:
 
 
 @register.filter
+def cents(amount: int | None, unknown: str = DASH) -> str:
+    """Dollars from whole cents, none left out: ``$12,286.40``; ``unknown`` for None."""
+    if amount is None or amount == "":  # type: ignore[comparison-overlap]
+        return unknown
+    return f"{MINUS if amount < 0 else ''}${abs(amount) // 100:,}.{abs(amount) % 100:02}"
+
+
+@register.filter
 def exact_money(nano: int | Decimal | None) -> str:
     """All digits of an amount in nano-dollars, for a tooltip: ``$0.008250000``; empty for None."""
     if nano is None or nano == "":

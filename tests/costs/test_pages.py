@@ -98,7 +98,7 @@ def test_a_range_without_spend_says_what_to_do(client: Client) -> None:
 )
 def test_no_address_makes_the_page_fail(client: Client, address: dict[str, str]) -> None:
     book_runs(range(2))
-    for name in ("costs:spend", "costs:chart", "costs:spend_csv", "costs:focus_csv"):
+    for name in ("costs:spend", "costs:chart", "costs:spend_csv", "billing:focus_csv"):
         answer = client.get(reverse(name), address)
         assert answer.status_code == 200
         if answer.streaming:

@@ -1,0 +1,261 @@
+"""What is settled over ``/api/v1``: shapes of the public contract."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from django.http import HttpRequest, StreamingHttpResponse
+from django.shortcuts import get_object_or_404
+from ninja import Field, File, Form, Query, Router, Schema, Status, UploadedFile
+from ninja.errors import HttpError
+
+from agentops.accounts.models import Role, User
+from agentops.accounts.roles import has_role
+from agentops.billing import exports, focus, reconciliation
+from agentops.billing.actions import (
+    OverlappingInvoiceError,
+    ReplacedInvoiceError,
+    import_invoice,
+    set_tolerance,
+)
+from agentops.billing.models import Invoice as InvoiceRecord
+from agentops.catalog.models import Service
+from agentops.costs.api import Filters, read_filters
+from agentops.costs.queries import kept_since
+from agentops.domain.invoices import FIELDS, GENERIC, LAYOUTS, MAX_BYTES, UnreadableFileError, generic, to_nano
+from agentops.domain.reconciliation import Tolerance
+from agentops.runs.api import Moment, Money, Text, usd
+
+router = Router(tags=["billing"])
+MAX_PROBLEMS = 1_000
+Dollars = Annotated[Decimal, Field(ge=0, le=1_000_000, decimal_places=9)]
+Percent = Annotated[Decimal, Field(ge=0, le=100, decimal_places=2)]
+
+
+class Invoice(Schema):
+    """A provider's bill as imported."""
+
+    id: int
+    name: str
+    provider: str = Field(description="openai, anthropic, aws, azure, google; empty for another.")
+    service: str = Field(description="The only service whose spend it is compared with; empty for all.")
+    filename: str
+    first_day: date | None
+    last_day: date | None
+    is_current: bool = Field(description="Whether no other file has replaced it.")
+    replaces: int | None
+    lines: int
+    unreadable_lines: int
+    billed_usd: Money
+    uploaded_at: Moment
+    uploaded_by: str | None
+
+
+class InvoiceList(Schema):
+    """The invoices that count, the latest days first."""
+
+    items: list[Invoice]
+
+
+class UnreadableLine(Schema):
+    """A line of the file that could not be read, as it is written, and why."""
+
+    line: int
+    message: str
+    text: str
+
+
+class ImportedInvoice(Invoice):
+    """What an import made; not new when the same file was imported before."""
+
+    is_new: bool
+    problems: list[UnreadableLine]
+
+
+class Comparison(Schema):
+    """One model of one day or month; ``null`` is what one side knows nothing of."""
+
+    start: date
+    model: str
+    billed_as: list[str]
+    billed_usd: Money
+    booked_usd: Money
+    difference_usd: Money
+    unpriced_calls: int
+    verdict: str
+    is_within_tolerance: bool
+
+
+class Reconciliation(Schema):
+    """An invoice beside the books, what is beyond the tolerance first."""
+
+    invoice: Invoice
+    tolerance_usd: Money
+    tolerance_percent: str
+    billed_usd: Money
+    booked_usd: Money
+    difference_usd: Money
+    flagged: int
+    unmatched: int
+    rows: list[Comparison]
+
+
+class Columns(Schema):
+    """What a file is, and what it has to do with the invoices that are there."""
+
+    layout: Literal["", "openai", "anthropic", "aws", "focus", "generic"] = Field(
+        "", description="Recognised by its columns, when empty; generic needs the names of the columns."
+    )
+    provider: Literal["", "openai", "anthropic", "aws", "azure", "google"] = ""
+    name: Annotated[Text, Field(max_length=120)] = ""
+    service: Text = Field("", description="Compare with this service only.")
+    replaces: int | None = Field(None, description="The id of the invoice that this file corrects.")
+    adds: bool = Field(False, description="Whether days that another invoice has are charged here once more.")
+    tolerance_usd: Dollars = Decimal("0.01")
+    tolerance_percent: Percent = Decimal(1)
+    day: Text = Field("", description="generic: the column of the day.")
+    model: Text = Field("", description="generic: the column of the model or SKU.")
+    amount: Text = Field("", description="generic: the column of the amount in US dollars.")
+    currency: Text = ""
+    quantity: Text = ""
+    unit: Text = ""
+    day_format: Literal["iso", "dmy", "mdy"] = "iso"
+
+
+class ToleranceIn(Schema):
+    """What an invoice may differ by: dollars, or percent of what is billed."""
+
+    usd: Dollars
+    percent: Percent
+
+
+@router.get("/export/focus.csv", response={200: None})
+def export_focus(request: HttpRequest, filters: Query[Filters]) -> StreamingHttpResponse:
+    """Charges of known cost as FOCUS 1.4 (Cost and Usage): by day and all that they can be told apart by; UTC."""
+    chosen, from_, until = read_filters(filters)
+    return focus.focus_csv(request, chosen, from_, until, kept_since=kept_since())
+
+
+def require(request: HttpRequest, role: Role) -> User:
+    """Who asks. Raises 403 unless they have at least this role."""
+    if not isinstance(request.user, User) or not has_role(request.user, role):
+        raise HttpError(403, f"This needs the role “{role.value}”. Ask an admin for it.")
+    return request.user
+
+
+@router.get("/invoices", response=InvoiceList)
+def list_invoices(request: HttpRequest) -> dict[str, Any]:
+    """The invoices that were imported and not replaced."""
+    del request
+    return {"items": [invoice_shape(invoice) for invoice in reconciliation.list_invoices()]}
+
+
+@router.post("/invoices", response={201: ImportedInvoice, 200: ImportedInvoice})
+def create_invoice(request: HttpRequest, file: File[UploadedFile], asked: Form[Columns]) -> Status[dict[str, Any]]:
+    """Import a provider's bill, a CSV file; the same file again changes nothing."""
+    by = require(request, Role.OWNER)
+    if (file.size or 0) > MAX_BYTES:
+        raise HttpError(422, f"file: larger than {MAX_BYTES // 1024**2} MiB.")
+    if asked.service and not Service.objects.filter(slug=asked.service).exists():
+        raise HttpError(422, "service: there is none of that name.")
+    replaces = get_object_or_404(InvoiceRecord, pk=asked.replaces) if asked.replaces is not None else None
+    try:
+        columns = {name: getattr(asked, name) for name in FIELDS}
+        is_generic = asked.layout == GENERIC
+        imported = import_invoice(
+            content=file.read(),
+            filename=file.name or "",
+            by=by,
+            layout=generic(columns, day_format=asked.day_format) if is_generic else LAYOUTS.get(asked.layout),
+            provider=asked.provider,
+            service=asked.service,
+            name=asked.name,
+            tolerance=Tolerance(to_nano(asked.tolerance_usd), asked.tolerance_percent),
+            replaces=replaces,
+            adds=asked.adds,
+        )
+    except UnreadableFileError as error:
+        raise HttpError(422, f"file: {error}") from error
+    except (OverlappingInvoiceError, ReplacedInvoiceError) as error:
+        raise HttpError(409, str(error)) from error
+    invoice = imported.invoice
+    problems = [
+        {"line": problem.number, "message": problem.message, "text": problem.text}
+        for problem in invoice.problems.all()[:MAX_PROBLEMS]
+    ]
+    shape = invoice_shape(invoice) | {"is_new": imported.is_new, "problems": problems}
+    return Status(201 if imported.is_new else 200, shape)
+
+
+@router.get("/invoices/{invoice_id}", response=Reconciliation)
+def get_invoice(request: HttpRequest, invoice_id: int) -> dict[str, Any]:
+    """An invoice beside what is booked, by day (or month) and model."""
+    del request
+    invoice = get_object_or_404(InvoiceRecord.objects.select_related("uploaded_by"), pk=invoice_id)
+    return _reconciliation(reconciliation.reconcile(invoice))
+
+
+@router.get("/invoices/{invoice_id}/comparison.csv", response={200: None})
+def export_comparison(request: HttpRequest, invoice_id: int) -> StreamingHttpResponse:
+    """The same as CSV."""
+    return exports.reconciliation_csv(
+        request, reconciliation.reconcile(get_object_or_404(InvoiceRecord, pk=invoice_id))
+    )
+
+
+@router.post("/invoices/{invoice_id}/tolerance", response=Reconciliation)
+def change_tolerance(request: HttpRequest, invoice_id: int, asked: ToleranceIn) -> dict[str, Any]:
+    """Say what an invoice may differ by from the books."""
+    by = require(request, Role.OWNER)
+    invoice = get_object_or_404(InvoiceRecord.objects.select_related("uploaded_by"), pk=invoice_id)
+    set_tolerance(invoice=invoice, tolerance=Tolerance(to_nano(asked.usd), asked.percent), by=by)
+    return _reconciliation(reconciliation.reconcile(invoice))
+
+
+def invoice_shape(invoice: InvoiceRecord) -> dict[str, Any]:
+    """An invoice as the contract spells it."""
+    return {
+        "id": invoice.pk,
+        "name": invoice.name,
+        "provider": invoice.provider,
+        "service": invoice.service,
+        "filename": invoice.filename,
+        "first_day": invoice.first_day,
+        "last_day": invoice.last_day,
+        "is_current": invoice.is_current,
+        "replaces": invoice.replaces_id,
+        "lines": invoice.lines_count,
+        "unreadable_lines": invoice.problems_count,
+        "billed_usd": usd(invoice.total_nano),
+        "uploaded_at": invoice.uploaded_at,
+        "uploaded_by": invoice.uploaded_by.get_username() if invoice.uploaded_by else None,
+    }
+
+
+def _reconciliation(compared: reconciliation.Reconciliation) -> dict[str, Any]:
+    return {
+        "invoice": invoice_shape(compared.invoice),
+        "tolerance_usd": usd(compared.tolerance.absolute_nano),
+        "tolerance_percent": str(compared.tolerance.percent),
+        "billed_usd": usd(compared.billed_nano),
+        "booked_usd": usd(compared.booked_nano),
+        "difference_usd": usd(compared.difference_nano),
+        "flagged": compared.flagged,
+        "unmatched": compared.unmatched,
+        "rows": [
+            {
+                "start": row.start,
+                "model": row.model,
+                "billed_as": list(row.billed_as),
+                "billed_usd": usd(row.billed_nano),
+                "booked_usd": usd(row.booked_nano),
+                "difference_usd": usd(row.difference_nano),
+                "unpriced_calls": row.unpriced_calls,
+                "verdict": row.verdict,
+                "is_within_tolerance": row.is_within,
+            }
+            for row in compared.rows
+        ],
+    }
