@@ -119,6 +119,7 @@ FIELDS: Tables = {
         "gen_ai.usage.output_tokens.reasoning",
         "gen_ai.usage.completion_tokens_details.reasoning_tokens",
     ),
+    "total": ("gen_ai.usage.total_tokens", "llm.usage.total_tokens"),
     "cost": ("gen_ai.usage.cost.amount", "gen_ai.usage.cost", "gen_ai.cost.total_cost", "llm.cost.total"),
     "cost_currency": ("gen_ai.usage.cost.currency",),
     "cost_source": ("gen_ai.usage.cost.source",),
@@ -134,7 +135,13 @@ FIELDS: Tables = {
     "system": ("gen_ai.system_instructions",),
     "arguments": ("gen_ai.tool.call.arguments", "gen_ai.tool.args", "gen_ai.tool.input"),
     "result": ("gen_ai.tool.call.result", "gen_ai.tool.result", "gen_ai.tool.output", "code.function.return.value"),
-    "tags": ("tag.tags", "tags", "traceloop.association.properties.tags"),
+    "tags": (
+        "tag.tags",
+        "tags",
+        "langfuse.trace.tags",
+        "logfire.tags",
+        "traceloop.association.properties.tags",
+    ),
 }
 #: How OpenLLMetry's SDK begins the names of what an application says of a run. It stamps them onto every span.
 TRACELOOP_PROPERTY = "traceloop.association.properties."
@@ -144,20 +151,46 @@ def _stamped(*properties: str) -> Names:
     return tuple(TRACELOOP_PROPERTY + name for name in properties)
 
 
+#: What apps, and the SDKs that they hand it to, put on any span.
 EXPLICIT: Tables = {
     "session": (
         "gen_ai.conversation.id",
         "session.id",
         "conversation.id",
+        "langfuse.session.id",
         *_stamped("session_id", "sessionId", "conversation_id", "conversationId"),
         *_stamped("chat_id", "chatId", "thread_id", "threadId"),
+        "session_id",
     ),
-    "user": ("user.id", "enduser.id", "user.hash", "enduser.pseudo.id", *_stamped("user_id", "userId")),
-    "feature": ("agentops.feature", "app.feature", "feature", *_stamped("feature")),
-    "environment": ("deployment.environment.name", "deployment.environment", "gen_ai.environment"),
-    "release": ("service.version",),
+    "user": (
+        "user.id",
+        "enduser.id",
+        "user.hash",
+        "enduser.pseudo.id",
+        "langfuse.user.id",
+        *_stamped("user_id", "userId"),
+        "user_id",
+    ),
+    "feature": (
+        "agentops.feature",
+        "app.feature",
+        "feature",
+        "langfuse.trace.metadata.feature",
+        *_stamped("feature"),
+    ),
+    "environment": (
+        "deployment.environment.name",
+        "deployment.environment",
+        "gen_ai.environment",
+        "langfuse.environment",
+    ),
+    "release": ("service.version", "langfuse.release"),
 }
-FALLBACK: Tables = {"feature": ("gen_ai.workflow.name", "tag.tags", "tags")}
+FALLBACK: Tables = {
+    "feature": ("gen_ai.workflow.name", "langfuse.trace.name", "tag.tags", "tags", "langfuse.trace.tags"),
+}
+#: Where the workflow's name is made up by the framework.
+TAGS_ONLY: Tables = {"feature": ("tag.tags", "tags", "langfuse.trace.tags")}
 
 GENAI = Dialect(
     name="genai",
@@ -188,7 +221,7 @@ OPENAI_AGENTS = Dialect(
     kind=kind,
     fields=FIELDS,
     explicit=EXPLICIT,
-    fallback={"feature": ("tag.tags", "tags")},
+    fallback=TAGS_ONLY,
     requested_tools=requested_tools,
     finish=finish,
 )

@@ -6,16 +6,24 @@ import re
 from collections.abc import Iterable
 
 from agentops.domain.dialects import values
+from agentops.domain.dialects.adk import ADK
 from agentops.domain.dialects.agent_framework import AGENT_FRAMEWORK
 from agentops.domain.dialects.crewai import CREWAI, CREWAI_CALL
 from agentops.domain.dialects.genai import GENAI, GENAI_WITHOUT_OPERATION, OPENAI_AGENTS
+from agentops.domain.dialects.haystack import HAYSTACK
+from agentops.domain.dialects.langfuse import LANGFUSE
+from agentops.domain.dialects.langsmith import LANGSMITH
+from agentops.domain.dialects.litellm import LITELLM, LITELLM_2
+from agentops.domain.dialects.logfire import LOGFIRE
 from agentops.domain.dialects.messages import kept
+from agentops.domain.dialects.mlflow import MLFLOW
 from agentops.domain.dialects.openinference import OPENINFERENCE
 from agentops.domain.dialects.pydantic_ai import PYDANTIC_AI
 from agentops.domain.dialects.spring_ai import SPRING_AI
 from agentops.domain.dialects.strands import STRANDS
-from agentops.domain.dialects.table import Dialect, Names, remember
+from agentops.domain.dialects.table import Dialect, Names
 from agentops.domain.dialects.traceloop import TRACELOOP, TRACELOOP_CALL, TRACELOOP_DECORATED, TRACELOOP_IN_LANGCHAIN
+from agentops.domain.dialects.vercel_ai import VERCEL_AI
 from agentops.domain.spans import (
     ATTRIBUTION,
     COSTED_KINDS,
@@ -32,12 +40,21 @@ from agentops.domain.spans import (
 #: In the order in which they are asked; the first that knows the span's kind reads it.
 DIALECTS: tuple[Dialect, ...] = (
     OPENINFERENCE,
+    LANGFUSE,
+    MLFLOW,
+    VERCEL_AI,
+    LANGSMITH,
+    HAYSTACK,
+    LITELLM,
+    LITELLM_2,
     PYDANTIC_AI,
     STRANDS,
     CREWAI_CALL,
     CREWAI,
     SPRING_AI,
     AGENT_FRAMEWORK,
+    ADK,
+    LOGFIRE,
     OPENAI_AGENTS,
     TRACELOOP_DECORATED,
     TRACELOOP_IN_LANGCHAIN,
@@ -46,14 +63,21 @@ DIALECTS: tuple[Dialect, ...] = (
     GENAI,
     GENAI_WITHOUT_OPERATION,
 )
-#: By scope and names of attributes, the dialects that a span may speak: most spans are like many others in both.
-_spoken: dict[tuple[str, Names], tuple[Dialect, ...]] = {}
+_NAMED = {name: dialect for dialect in DIALECTS for name in dialect.names}
+#: Which dialects are asked about spans of a scope, each if the span has that mark; ``""``: in any case.
+_MARKED = tuple((dialect.mark, dialect) for dialect in DIALECTS if dialect.mark)
+_SCOPED = {
+    scope: tuple(
+        ("" if scope in dialect.scopes else dialect.mark, dialect)
+        for dialect in DIALECTS
+        if dialect.mark or scope in dialect.scopes
+    )
+    for scope in frozenset().union(*(dialect.scopes for dialect in DIALECTS))
+}
 
 STATUS_ERROR = 2
 MAX_ATTRIBUTES = 64
 MAX_ATTRIBUTE_CHARS = 1_024
-#: Longest value that is looked into as JSON to find names in it.
-MAX_EXPANDED_CHARS = 262_144
 MAX_TAGS = 32
 
 # A member of an enum is looked up through its metaclass, at a fifth of a microsecond.
@@ -66,6 +90,7 @@ _FRAMEWORKS = frozenset(
         "agno",
         "autogen",
         "crewai",
+        "gcp.vertex.agent",
         "langchain",
         "langgraph",
         "llamaindex",
@@ -76,7 +101,7 @@ _FRAMEWORKS = frozenset(
     }
 )
 _PROVIDERS = dict.fromkeys(
-    ("gcp.gemini", "gcp.gen_ai", "gcp.vertex.agent", "gcp.vertex_ai", "gemini", "googleai", "vertex_ai", "vertexai"),
+    ("gcp.gemini", "gcp.gen_ai", "gcp.vertex_ai", "gemini", "googleai", "vertex_ai", "vertexai"),
     "google",
 )
 #: The id of an answer, which some give for the conversation that goes on from it: another one in each turn.
@@ -103,9 +128,8 @@ def normalise(raw: RawSpan, service: str, *, keep_content: bool = True, max_text
     ``Span.warnings`` says so. Text is cut at ``max_text`` characters, or left out altogether
     without ``keep_content``.
     """
-    names = tuple(raw.attributes)
-    kind, dialect = _recognise(raw, names)
-    fields, dimensions, rest = _read(raw.attributes, names, dialect)
+    kind, dialect = _recognise(raw)
+    fields, dimensions, rest = _read(raw.attributes, dialect)
     span = Span(
         raw.trace_id,
         raw.span_id,
@@ -121,14 +145,15 @@ def normalise(raw: RawSpan, service: str, *, keep_content: bool = True, max_text
         span.end_ns = raw.start_ns
         span.warnings.append("a span ended before it started: its duration counts as zero")
     _attribute(span, dimensions, raw.resource)
-    if raw.status_code == STATUS_ERROR or "error.type" in raw.attributes:
-        _fail(span, raw, max_text if keep_content else 0)
+    failed = raw.status_code == STATUS_ERROR or (bool(dialect.errors) and _says_error(raw.attributes, dialect))
+    if failed or "error.type" in raw.attributes:
+        _fail(span, raw, failed=failed, said=fields.get("error_message"), max_text=max_text if keep_content else 0)
+    if kind is not _OTHER and dialect.finish is not None:
+        dialect.finish(raw, kind, fields)
     if keep_content and "tags" in fields:
         _tag(span, fields["tags"])
     if kind is _OTHER:
         return span
-    if dialect.finish is not None:
-        dialect.finish(raw, kind, fields)
     _understand(span, fields)
     if keep_content:
         _keep_content(span, fields, max_text, raw=raw, dialect=dialect)
@@ -137,23 +162,24 @@ def normalise(raw: RawSpan, service: str, *, keep_content: bool = True, max_text
     return span
 
 
-def _recognise(raw: RawSpan, names: Names) -> tuple[Kind, Dialect]:
-    spoken = _spoken.get((raw.scope, names))
-    if spoken is None:
-        spoken = tuple(d for d in DIALECTS if (d.mark and d.mark in raw.attributes) or raw.scope in d.scopes)
-        remember(_spoken, (raw.scope, names), (raw.scope, *names), spoken)
-    for dialect in spoken:
-        kind = dialect.kind(raw)
-        if kind is not None:
-            return kind, dialect
+def _recognise(raw: RawSpan) -> tuple[Kind, Dialect]:
+    attributes = raw.attributes
+    named = _NAMED.get(raw.name)
+    if named is not None and (kind := named.kind(raw)) is not None:
+        return kind, named
+    for mark, dialect in _SCOPED.get(raw.scope, _MARKED):
+        if not mark or mark in attributes:
+            kind = dialect.kind(raw)
+            if kind is not None:
+                return kind, dialect
     return _OTHER, GENAI
 
 
-def _read(attributes: Attributes, names: Names, dialect: Dialect) -> tuple[Fields, Dimensions, Names]:
+def _read(attributes: Attributes, dialect: Dialect) -> tuple[Fields, Dimensions, Names]:
     """The best value of each field and dimension, and which attributes serve none."""
-    reading = dialect.reading(names)
+    reading = dialect.reading(tuple(attributes))
     rest = reading.rest
-    if dialect.expand and (members := _members(attributes, dialect.expand)):
+    if dialect.expand and (members := _members(attributes, dialect)):
         attributes = members | {name: value for name, value in attributes.items() if value not in _BLANK}
         reading = dialect.reading(tuple(attributes))
     fields: Fields = {}
@@ -175,23 +201,32 @@ def _read(attributes: Attributes, names: Names, dialect: Dialect) -> tuple[Field
     return fields, dimensions, rest
 
 
-def _members(attributes: Attributes, expand: tuple[tuple[str, str], ...]) -> Attributes:
-    """The members of attributes that hold a JSON object, as attributes of their own."""
+def _members(attributes: Attributes, dialect: Dialect) -> Attributes:
+    """What the tables read of attributes that hold an object, as attributes of their own."""
     found: Attributes = {}
-    for source, prefix in expand:
+    for source, prefix in dialect.expand:
         value = attributes.get(source)
-        if isinstance(value, str) and value.startswith("{") and len(value) <= MAX_EXPANDED_CHARS:
-            value = values.parse_json(value)
+        if isinstance(value, str) and value.startswith("{"):
+            value = values.parse(value)
         if isinstance(value, dict):
-            for member, inner in value.items():
-                found.setdefault(f"{prefix}{member}", inner)
+            _flatten(value, prefix, found, dialect)
     return found
+
+
+def _flatten(members: Attributes, prefix: str, found: Attributes, dialect: Dialect) -> None:
+    readers, holders = dialect.readers, dialect.holders
+    for member, value in members.items():
+        name = f"{prefix}{member}"
+        if name in readers:
+            found.setdefault(name, value)
+        if name in holders and isinstance(value, dict):
+            _flatten(value, f"{name}.", found, dialect)
 
 
 def _attribute(span: Span, own: Dimensions, resource: Resource) -> None:
     shared = resource.derived.get("attribution")
     if shared is None:
-        of_resource = _read(resource.attributes, tuple(resource.attributes), GENAI)[1]
+        of_resource = _read(resource.attributes, GENAI)[1]
         shared = {dimension: best for dimension, best in of_resource.items() if dimension in ATTRIBUTION}
         resource.derived["attribution"] = shared
     found = span.attribution
@@ -201,19 +236,23 @@ def _attribute(span: Span, own: Dimensions, resource: Resource) -> None:
             found[dimension] = best
 
 
-def _fail(span: Span, raw: RawSpan, max_text: int) -> None:
+def _says_error(attributes: Attributes, dialect: Dialect) -> bool:
+    return any(attributes.get(name) == value for name, value in dialect.errors)
+
+
+def _fail(span: Span, raw: RawSpan, *, failed: bool, said: AttributeValue, max_text: int) -> None:
     named = values.name(raw.attributes.get("error.type"))
-    if raw.status_code != STATUS_ERROR and named is None:
+    if not failed and named is None:
         return
     span.is_error = True
     exception = _exception(raw.events)
-    message = values.name(raw.status_message)
+    said = raw.status_message or said or exception.get("exception.message")
+    message = values.name(said)
     if named is None or named == _OTHER_ERROR:
         named = values.name(exception.get("exception.type")) or named
         if named is None and message is not None and (match := _NAMED_ERROR.match(message)):
             named = match[0]
     span.error_type = named
-    said = raw.status_message or exception.get("exception.message")
     if max_text and said:
         span.content["error_message"] = values.text(said, max_text)
 
@@ -267,9 +306,18 @@ def _count(span: Span, fields: Fields) -> None:
             setattr(usage, field, count)
             if count is None:
                 span.warnings.append(f"the {field} tokens of a span are not a count of tokens: they count as unknown")
-    cached = (usage.cache_read or 0) + (usage.cache_creation or 0)
-    if cached and usage.input is not None and cached > usage.input:
-        usage.input += cached  # raw numbers, as Anthropic's API gives them: the caches are apart
+    cached, reasoning = (usage.cache_read or 0) + (usage.cache_creation or 0), usage.reasoning or 0
+    if usage.input is None or not (cached or reasoning):
+        return
+    # The total, or an input smaller than the caches, tells when these or the reasoning were left out, as they are in
+    # the numbers that Anthropic and Google give.
+    total = values.tokens(fields.get("total")) if "total" in fields else None
+    left_out = total - usage.input - usage.output if total is not None and usage.output is not None else 0
+    if cached and (cached > usage.input or left_out in (cached, cached + reasoning)):
+        usage.input += cached
+        left_out -= cached
+    if reasoning and left_out == reasoning and usage.output is not None:
+        usage.output += reasoning
 
 
 def _reported(span: Span, fields: Fields) -> None:

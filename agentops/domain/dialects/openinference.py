@@ -38,7 +38,7 @@ CREATED_AGENT = "langchain_create_agent"
 #: What smolagents calls every tool.
 NO_TOOL_NAME = "SimpleTool"
 #: The id of an OpenAI or Anthropic answer, wherever in the output it stands.
-_RESPONSE_ID = re.compile(r'"id"\s*:\s*"((?:msg|resp|chatcmpl)[-_][^"]{1,200})"')
+RESPONSE_ID = re.compile(r'"id"\s*:\s*"((?:msg|resp|chatcmpl)[-_][^"]{1,200})"')
 _REQUESTED = re.compile(
     r"llm\.output_messages\.(\d{1,6})\.message\.tool_calls\.(\d{1,6})\.tool_call\.function\.(name|arguments)"
 )
@@ -125,7 +125,7 @@ def finish(raw: RawSpan, found_kind: Kind, fields: dict[str, AttributeValue]) ->
         if isinstance(agent, str) and agent not in ANONYMOUS_NODES:
             fields["agent_name"] = agent
         output = fields.get("completion")
-        if "response_id" not in fields and isinstance(output, str) and (match := _RESPONSE_ID.search(output)):
+        if "response_id" not in fields and isinstance(output, str) and (match := RESPONSE_ID.search(output)):
             fields["response_id"] = match[1]
     if found_kind in COSTED_KINDS:
         _models(raw, fields)

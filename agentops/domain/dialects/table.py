@@ -53,13 +53,15 @@ class Reading:
 class Dialect:
     """How one instrumentation spells things.
 
-    A span speaks it when it has the attribute ``mark``, or comes from one of ``scopes``. ``kind`` then says what the
-    span is, or ``None`` to let the next dialect try. ``expand`` names attributes that hold a JSON object whose members
-    are read as attributes ``<prefix><member>``. ``fields`` gives the names of each canonical field; ``explicit`` and
+    A span speaks it when it has the attribute ``mark``, comes from one of ``scopes`` or is called one of ``names``
+    (which are asked before all others). ``kind`` then says what the span is, or ``None`` to let the next dialect try.
+    ``expand`` names attributes that hold an object in JSON, whose members are read as attributes ``<prefix><member>``,
+    and theirs as ``<prefix><member>.<member>``. ``fields`` gives the names of each canonical field; ``explicit`` and
     ``fallback`` those of each dimension of attribution, by how much they are worth. ``noise`` are prefixes of
-    attributes that repeat others and are not kept. ``requested_tools`` lists what a model call asked for,
-    ``{tool, arguments}`` each; ``arguments`` finds a tool's arguments in the value of their attribute. ``finish`` may
-    correct the field values found (``dict`` of field to value) by what this dialect is known to do.
+    attributes that repeat others and are not kept. ``errors`` are attributes that say with that value that the span
+    failed, whatever its status. ``requested_tools`` lists what a model call asked for, ``{tool, arguments}`` each;
+    ``arguments`` finds a tool's arguments in the value of their attribute. ``finish`` may correct the field values
+    found (``dict`` of field to value) by what this dialect is known to do.
     """
 
     name: str
@@ -67,10 +69,12 @@ class Dialect:
     fields: Tables
     mark: str = ""
     scopes: frozenset[str] = frozenset()
+    names: frozenset[str] = frozenset()
     expand: tuple[tuple[str, str], ...] = ()
     explicit: Tables = field(default_factory=dict)
     fallback: Tables = field(default_factory=dict)
     noise: Names = ()
+    errors: tuple[tuple[str, AttributeValue], ...] = ()
     requested_tools: Callable[[RawSpan, Attributes], list[dict[str, object]]] = nothing
     arguments: Callable[[RawSpan, AttributeValue], AttributeValue] = as_is
     finish: Callable[[RawSpan, Kind, dict[str, AttributeValue]], None] | None = None
@@ -78,6 +82,8 @@ class Dialect:
     #: precedence; a place from ``EXPLICIT`` on is a dimension of attribution, from ``FALLBACK`` on
     #: one of little worth.
     readers: dict[str, tuple[tuple[str, int], ...]] = field(init=False)
+    #: What those names begin with, up to each of their dots.
+    holders: frozenset[str] = field(init=False)
     _readings: dict[Names, Reading] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -88,6 +94,8 @@ class Dialect:
                 for place, name in enumerate(names, first):
                     readers[name] = (*readers.get(name, ()), (target, place))
         object.__setattr__(self, "readers", readers)
+        holders = (name[:at] for name in readers for at, character in enumerate(name) if character == ".")
+        object.__setattr__(self, "holders", frozenset(holders))
 
     def reading(self, names: Names) -> Reading:
         """How to read attributes with these names. Most spans have the same names as many others."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from decimal import Decimal
@@ -17,6 +18,9 @@ MAX_NAME_CHARS = 256
 _MAX_KNOWN, _MAX_KNOWN_CHARS = 32_768, 128
 #: orjson writes no more than 254 levels; with fewer brackets than this a text cannot have as many.
 _MAX_BRACKETS = 200
+#: Longest text that is read as Python writes it, and as JSON.
+MAX_LITERAL_CHARS = 65_536
+MAX_JSON_CHARS = 262_144
 NANO = 10**9
 
 _UNSAFE = re.compile("[\x00\ud800-\udfff]")
@@ -30,6 +34,10 @@ def clean(text: str) -> str:
 
 def _short(text: str) -> str | None:
     text = text.strip()
+    if text.startswith('"') and text.endswith('"') and len(text) <= MAX_NAME_CHARS:
+        # Some encode every value as JSON.
+        parsed = parse_json(text)
+        text = parsed.strip() if isinstance(parsed, str) else text
     if not text or text.startswith("[Scrubbed"):
         return None
     return clean(text[:MAX_NAME_CHARS].rstrip())
@@ -101,6 +109,26 @@ def parse_json(value: AttributeValue) -> AttributeValue:
         parsed: AttributeValue = orjson.loads(value)
     except ValueError:  # orjson's error is one too
         return value
+    return parsed
+
+
+def parse(value: AttributeValue) -> AttributeValue:
+    """What a text says in JSON, or as Python writes it; anything else, and what is very long, stays what it is."""
+    if not isinstance(value, str) or len(value) > MAX_JSON_CHARS:
+        return value
+    parsed = parse_json(value)
+    if parsed is value and value.startswith(("{'", "[{'")):
+        parsed = _parse_literal(value)
+    return parsed
+
+
+def _parse_literal(text: str) -> AttributeValue:
+    if len(text) > MAX_LITERAL_CHARS:
+        return text
+    try:
+        parsed: AttributeValue = ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return text
     return parsed
 
 
