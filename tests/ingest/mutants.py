@@ -14,7 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from agentops.ingest.answers import JSON, PROTOBUF
 from tests.captures import captures
-from tests.ingest.payloads import as_json, request
+from tests.ingest.payloads import as_json, as_protobuf, request
 
 #: A body longer than this is not mutated: many small mutants find more than few large ones.
 LONGEST = 24_000
@@ -45,8 +45,10 @@ ODD_VALUES: list[Any] = [
 
 def seeds() -> list[tuple[str, bytes]]:
     """The captures' bodies in both encodings: content type and body."""
-    bodies = [body for capture in captures() for body, _ in capture.bodies()]
-    found = [(PROTOBUF, body) for body in bodies] + [(JSON, as_json(body)) for body in bodies]
+    found = []
+    for body, content_type in (sent for capture in captures() for sent in capture.bodies()):
+        found.append((content_type, body))
+        found.append((PROTOBUF, as_protobuf(body)) if content_type == JSON else (JSON, as_json(body)))
     return [(content_type, body) for content_type, body in found if len(body) <= LONGEST]
 
 

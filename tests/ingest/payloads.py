@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import orjson
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.json_format import MessageToDict, ParseDict
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from agentops.ingest.answers import JSON, PROTOBUF
@@ -57,6 +58,16 @@ def as_json(body: bytes) -> bytes:
         target["parentSpanId"] = source.parent_span_id.hex()
         target.pop("links", None)
     return orjson.dumps(plain)
+
+
+def as_protobuf(body: bytes) -> bytes:
+    """A request in OTLP's JSON, in protobuf."""
+    plain = orjson.loads(body)
+    for _, span in _spans(plain):
+        for name in ("traceId", "spanId", "parentSpanId"):
+            span[name] = base64.b64encode(bytes.fromhex(span.get(name, ""))).decode()
+        span.pop("links", None)
+    return ParseDict(plain, ExportTraceServiceRequest()).SerializeToString()
 
 
 def _spans(plain: dict[str, Any]) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -10,10 +10,11 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from agentops.ingest import otlp
+from agentops.ingest.answers import JSON
 from agentops.ingest.otlp import BadRequest, Decoded, TooLarge, decode_protobuf
 from agentops.ingest.otlp_json import decode_json
 from tests.captures import Capture, captures
-from tests.ingest.payloads import NOW, as_json, attribute, field, request, span, varint
+from tests.ingest.payloads import NOW, as_json, as_protobuf, attribute, field, request, span, varint
 
 BOUNDS = otlp.limits(spans=20_000, past_days=400, future_seconds=600, now_ns=NOW)
 TEXT = field(1, b"text")
@@ -39,8 +40,9 @@ def value_of_json(value: Any) -> Any:
 
 @pytest.mark.parametrize("capture", captures(), ids=lambda capture: capture.name)
 def test_a_capture_says_the_same_in_both_encodings(capture: Capture) -> None:
-    for body, _ in capture.bodies():
-        wire, plain = decode_protobuf(body, BOUNDS), decode_json(as_json(body), BOUNDS)
+    for body, content_type in capture.bodies():
+        binary, text = (as_protobuf(body), body) if content_type == JSON else (body, as_json(body))
+        wire, plain = decode_protobuf(binary, BOUNDS), decode_json(text, BOUNDS)
         assert wire.spans
         assert (wire.rejected, plain.rejected) == (0, 0)
         assert plain.spans == wire.spans
