@@ -23,13 +23,13 @@ import psycopg
 
 from bench import fill, floor
 from bench.instance import ROOT, Instance, running
-from bench.payload import Generator, Request, requests
+from bench.payload import LARGE, Generator, Request, requests
 
 NS = 1_000_000_000
 #: (spans a request, senders)
 _SHAPES = ((512, 4), (32, 8))
 _WARM_SPANS = 4_000
-_HISTORY_SECONDS = 30 * 86_400.0
+_HISTORY_SECONDS = 90 * 86_400.0
 _PARTS = ("ingest", "visible", "memory", "pages")
 _RUNS_ASKED = 40
 _LONG_RUN_STEPS = 2_990
@@ -189,7 +189,7 @@ def _memory(instance: Instance) -> None:
 
 def _pages(instance: Instance, key: str, sizes: list[int]) -> None:
     base = min(sizes)
-    generator = Generator("pages")
+    generator = Generator("pages", LARGE)
     spans = generator.spans(base, time.time_ns() - 600 * NS, _HISTORY_SECONDS)
     longest = generator.run(10**9, time.time_ns() - 3 * 3_600 * NS, _LONG_RUN_STEPS)
     with psycopg.connect(instance.database_url, autocommit=True, options="-c timezone=UTC") as connection:

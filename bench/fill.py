@@ -14,17 +14,31 @@ import psycopg
 from psycopg import sql
 
 from agentops.runs.store import MEASURES
+from bench.payload import LARGE
 
-#: ``Dimension.USER`` and ``Dimension.SESSION``, whose keys differ in a copy; this process does without Django.
-_BY_USER, _BY_SESSION = 1, 3
-#: Users and sessions of copies: one set of users for so many copies, sessions of their own each.
-USERS_SHARED_BY = 4
+#: ``Dimension.USER`` and its like, whose keys differ in a copy; this process does without Django.
+_BY_USER, _BY_FEATURE, _BY_SESSION = 1, 2, 3
 
 _NEW_TRACE = "decode(md5(o.trace_id || c.n::text::bytea), 'hex')"
 _BACK = "make_interval(hours => c.n)"
 _DAY = f"((r.latest_at - {_BACK}) AT TIME ZONE 'UTC')::date"
 _COPIES = "generate_series(%(first)s::int, %(last)s::int) AS c (n)"
-_USER = f"|| '-' || (c.n / {USERS_SHARED_BY})"
+
+
+def _shifted(column: str, prefix: str, digits: int, by: str, count: int) -> str:
+    """The name of another one: all copies together have all of them, and still some of them more often."""
+    number = f"mod(substr({column}, {len(prefix) + 1})::int + {by}, {count})"
+    return f"CASE WHEN {column} = '' THEN '' ELSE '{prefix}' || lpad(({number})::text, {digits}, '0') END"
+
+
+def _user(column: str) -> str:
+    return _shifted(column, "user-", 5, "2 * c.n", LARGE.users)
+
+
+def _feature(column: str) -> str:
+    return _shifted(column, "feature-", 3, "c.n", LARGE.features)
+
+
 _SESSION = "|| '-' || c.n"
 
 _COLUMNS = (
@@ -35,7 +49,8 @@ _COLUMNS = (
 _CHANGED: dict[str, dict[str, str]] = {
     "runs": {
         "trace_id": _NEW_TRACE,
-        "user": f'o."user" {_USER}',
+        "user": _user('o."user"'),
+        "feature": _feature("o.feature"),
         "session": f"o.session {_SESSION}",
         "last_ended_ns": "o.last_ended_ns - c.n * 3600000000000",
         "started_at": f"o.started_at - {_BACK}",
@@ -67,8 +82,8 @@ _SUMS = ", ".join(f"sum(o.{m})" for m in MEASURES)
 _HOURLY = f"""
 INSERT INTO spend_hourly AS t (dimension, start, environment, service, key, {", ".join(MEASURES)})
 SELECT o.dimension, o.start - {_BACK}, o.environment, o.service,
-    CASE WHEN o.key = '' THEN '' WHEN o.dimension = {_BY_USER} THEN o.key {_USER}
-         WHEN o.dimension = {_BY_SESSION} THEN o.key {_SESSION} ELSE o.key END, {_SUMS}
+    CASE o.dimension WHEN {_BY_USER} THEN {_user("o.key")} WHEN {_BY_FEATURE} THEN {_feature("o.key")}
+        WHEN {_BY_SESSION} THEN CASE WHEN o.key = '' THEN '' ELSE o.key {_SESSION} END ELSE o.key END, {_SUMS}
 FROM bench_spend o, {_COPIES} GROUP BY 1, 2, 3, 4, 5 ORDER BY 2
 ON CONFLICT (dimension, start, environment, service, key) DO UPDATE SET
     {", ".join(f"{m} = t.{m} + EXCLUDED.{m}" for m in MEASURES)}

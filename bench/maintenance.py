@@ -19,7 +19,7 @@ from agentops.costs.books import reconcile  # noqa: E402  (Django must be set up
 from agentops.costs.windows import close_days  # noqa: E402
 from agentops.runs import partitions  # noqa: E402
 
-_DAYS = 40
+_DAYS = 100
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from agentops.demo.plan import NS
 from agentops.demo.writers.wire import SPAN_CLIENT, SPAN_INTERNAL, STATUS_ERROR, Attributes, WireSpan, encode
 from agentops.domain.spans import Kind
 
+#: (asked for, answered by, provider)
 _MODELS = (
     ("gpt-4o", "gpt-4o-2024-08-06", "openai"),
     ("gpt-4o-mini", "gpt-4o-mini-2024-07-18", "openai"),
@@ -25,8 +26,16 @@ _MODELS = (
     ("gemini-2.5-pro", "gemini-2.5-pro", "gcp.gemini"),
     ("mistral-large-latest", "mistral-large-2411", "mistral_ai"),
 )
+_MORE_MODELS = (
+    *((name, name, "openai") for name in ("gpt-4.1-mini", "gpt-4.1-nano", "gpt-4-turbo", "gpt-4o-2024-05-13")),
+    *((name, name, "openai") for name in ("gpt-5", "gpt-5-nano", "gpt-5.1", "gpt-5.2", "gpt-3.5-turbo")),
+    *((name, name, "anthropic") for name in ("claude-opus-4-1", "claude-opus-4-5", "claude-sonnet-4-0")),
+    *((name, name, "anthropic") for name in ("claude-3-7-sonnet-latest", "claude-3-5-haiku-latest")),
+    *((name, name, "gcp.gemini") for name in ("gemini-2.5-flash", "gemini-2.5-flash-lite", "gemini-2.0-flash")),
+    *((name, name, "mistral_ai") for name in ("mistral-small-latest", "ministral-8b-latest", "codestral-2508")),
+    *((name, name, "x_ai") for name in ("grok-3", "grok-3-mini")),
+)
 _SERVICES = tuple(f"bench-{name}" for name in ("chat", "research", "review", "sales", "search", "data", "ops", "guide"))
-_FEATURES = tuple(f"feature-{number:02d}" for number in range(20))
 _AGENTS = ("planner", "researcher", "writer", "critic", "coder", "analyst", "router", "validator")
 _TOOLS = (
     "web_search",
@@ -39,10 +48,23 @@ _TOOLS = (
     "list_orders",
 )
 _SCOPE = ("opentelemetry.instrumentation.bench", "1.0")
-_USERS = 200
 _TEXT_BYTES = 1_024
 _FAILING = 0.02
 _SYLLABLES = "ta re mo li ku na ve so pi da ren tor mal sin ker vos ple ark und est ing ion per con".split()  # noqa: SIM905
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Whom and what runs are about: so many users and features, and these models."""
+
+    users: int
+    features: int
+    models: tuple[tuple[str, str, str], ...]
+
+
+SMALL = World(200, 20, _MODELS)
+#: What the pages are measured with.
+LARGE = World(20_000, 200, (*_MODELS, *_MORE_MODELS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +78,15 @@ class Request:
 class Generator:
     """Runs by number; the same seed and number always give the same run, apart from its time."""
 
-    def __init__(self, seed: str) -> None:
-        self._seed = seed
+    def __init__(self, seed: str, world: World = SMALL) -> None:
+        self._seed, self._world = seed, world
         rng = random.Random(f"words:{seed}")
         words = ["".join(rng.choices(_SYLLABLES, k=rng.randint(1, 4))) for _ in range(3_000)]
         self._text = " ".join(rng.choices(words, k=120_000))
 
     def run(self, number: int, start_ns: int, steps: int = 0) -> list[WireSpan]:
         """The spans of one run, in the order in which they end; ``steps`` model and tool calls (0: 8 to 40)."""
-        run = _Run(random.Random(f"{self._seed}:{number}"), self._text, start_ns)
+        run = _Run(random.Random(f"{self._seed}:{number}"), self._text, start_ns, self._world)
         return run.act(steps or run.rng.randint(8, 40))
 
     def spans(self, count: int, until_ns: int, seconds: float, first: int = 0) -> list[WireSpan]:
@@ -87,15 +109,15 @@ def requests(spans: list[WireSpan], batch: int) -> Iterator[Request]:
 
 
 class _Run:
-    def __init__(self, rng: random.Random, text: str, start_ns: int) -> None:
-        self.rng, self.text, self.now = rng, text, start_ns
+    def __init__(self, rng: random.Random, text: str, start_ns: int, world: World) -> None:
+        self.rng, self.text, self.now, self.world = rng, text, start_ns, world
         self.trace_id = rng.getrandbits(128).to_bytes(16, "big")
         service = _SERVICES[int(len(_SERVICES) * rng.random() ** 1.5)]
-        user = f"user-{int(_USERS * rng.random() ** 2):04d}"
+        user = f"user-{int(world.users * rng.random() ** 2):05d}"
         self.identity: Attributes = [
             ("user.id", user),
             ("session.id", f"sess-{user}-{rng.getrandbits(20):05x}"),
-            ("app.feature", _FEATURES[int(len(_FEATURES) * rng.random() ** 1.5)]),
+            ("app.feature", f"feature-{int(world.features * rng.random() ** 1.5):03d}"),
             ("gen_ai.conversation.id", f"conv-{rng.getrandbits(32):08x}"),
         ]
         self.resource = (
@@ -112,7 +134,7 @@ class _Run:
     def act(self, steps: int) -> list[WireSpan]:
         rng = self.rng
         first, *others = rng.sample(_AGENTS, rng.randint(3, 5))
-        models = {name: rng.choice(_MODELS) for name in (first, *others)}
+        models = {name: rng.choice(self.world.models) for name in (first, *others)}
         root, began = self._id(), self.now
         self._step(first, models[first], root, is_call=True)
         for position, agent in enumerate(others):
