@@ -296,7 +296,7 @@ def _runs(
         inside = f"({inside} AND {one})"
     crossing = _spans(keys, filters, from_, until, owners, extra=f"AND NOT {inside}", few_runs=True)
     whole = f"""SELECT r.started_at AS start, {keys}, {_RUN_MEASURES} FROM runs r
-        WHERE {inside} AND r.started_at < %(until)s {_matching(filters)}"""
+        WHERE {inside} AND r.started_at < %(until)s {matching_runs(filters)}"""
     parameters = crossing.parameters | ({"starts": list(buckets.starts)} if buckets else {})
     return Source(f"{whole} UNION ALL {crossing.sql}", parameters, "runs")
 
@@ -373,13 +373,14 @@ def _spans(
         FROM runs r CROSS JOIN LATERAL (
             SELECT * FROM spans s WHERE s.trace_id = r.trace_id AND s.service = r.service AND {RECEIVED} {apart}
         ) AS s
-        WHERE r.latest_at >= %(from)s AND r.started_at < %(until)s {_matching(filters)}
+        WHERE r.latest_at >= %(from)s AND r.started_at < %(until)s {matching_runs(filters)}
             AND s.received_on >= %(received_from)s AND s.start_ns >= %(from_ns)s AND s.start_ns < %(until_ns)s
             AND {COUNTED} {extra}"""
     return Source(sql, parameters, "spans")
 
 
-def _matching(filters: SpendFilters) -> str:
+def matching_runs(filters: SpendFilters) -> str:
+    """SQL that leaves of runs ``r`` those that match what belongs to runs, with the parameters of any source."""
     conditions = [
         f"{column if filters.has_only_named(name) else SPAN_KEYS[name]} = ANY(%({name})s)"
         for name, column in _INDEXED.items()

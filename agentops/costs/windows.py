@@ -112,9 +112,7 @@ def _advance(cursor: CursorWrapper, windows: Sequence[tuple[int, datetime]], tod
     return moved
 
 
-#: The largest keys of a range, and in each row how many keys there are: from the widest window inside the range, and
-#: from ``rest``, the cells that it does not hold. Keys that have none of these are read in their order from an index.
-LARGEST = f"""
+_WINDOWED = f"""
 WITH held AS MATERIALIZED (
     SELECT days, begins, ends FROM spend_window_range
     WHERE begins >= %(first_day)s AND ends <= %(last_day)s AND begins < ends ORDER BY ends - begins DESC LIMIT 1
@@ -127,16 +125,29 @@ WITH held AS MATERIALIZED (
 ), mixed AS MATERIALIZED (
     SELECT r.key, w.key IS NOT NULL AS is_windowed, {", ".join(f"r.{m} + coalesce(w.{m}, 0) AS {m}" for m in MEASURES)}
     FROM rest AS r LEFT JOIN windowed AS w USING (key)
+), counted AS (
+    SELECT coalesce((SELECT keys FROM spend_window_keys
+            WHERE days = (SELECT days FROM held) AND dimension = %(dimension)s AND environment = %(environment)s), 0)
+        + (SELECT count(*) FILTER (WHERE steps <> 0 OR cost_nano <> 0) - count(*) FILTER (WHERE is_windowed) FROM mixed)
+        AS keys
 )
-SELECT key, coalesce((SELECT keys FROM spend_window_keys
-        WHERE days = (SELECT days FROM held) AND dimension = %(dimension)s AND environment = %(environment)s), 0)
-    + (SELECT count(*) FILTER (WHERE steps <> 0 OR cost_nano <> 0) - count(*) FILTER (WHERE is_windowed) FROM mixed),
-    {_MEASURES}
+"""
+#: The largest keys of a range, and in each row how many keys there are: from the widest window inside the range, and
+#: from ``rest``, the cells that it does not hold. Keys that have none of these are read in their order from an index.
+LARGEST = f"""{_WINDOWED}
+SELECT key, (SELECT keys FROM counted), {_MEASURES}
 FROM (
     (SELECT * FROM windowed WHERE key NOT IN (SELECT key FROM rest) ORDER BY {{order}} LIMIT %(limit)s)
     UNION ALL
     SELECT key, {_MEASURES} FROM mixed WHERE steps <> 0 OR cost_nano <> 0
 ) AS c ORDER BY {{order}} LIMIT %(limit)s
+"""
+#: How many keys there are in a range, what carries none left out.
+KEYS = f"""{_WINDOWED}
+SELECT keys - (
+    SELECT count(*) FROM (SELECT key FROM windowed WHERE key NOT IN (SELECT key FROM rest)
+        UNION ALL SELECT key FROM mixed WHERE steps <> 0 OR cost_nano <> 0) AS k WHERE key = ''
+) FROM counted
 """
 #: Days that are over and in no window.
 _PAST = f"""

@@ -246,6 +246,9 @@ def _delta(key: RunKey, entries: list[Entry]) -> RunDelta:
             agents.add(span.agent_name)
         if kind in _MODEL_KINDS:
             scopes.add(span.scope)
+            delta.models.update(filter(None, (span.request_model, span.response_model)))
+        if span.tool_name:
+            delta.tools.add(span.tool_name)
         if span.attribution:
             _attribute(delta.best, span, below_root=bool(parent))
         if entry.measures is not NO_MEASURES:

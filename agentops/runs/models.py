@@ -41,6 +41,8 @@ class Run(models.Model):
 
     name = models.TextField(null=True)
     agents = ArrayField(models.TextField(), default=list)
+    model_names = ArrayField(models.TextField(), default=list, db_column="models")
+    tool_names = ArrayField(models.TextField(), default=list, db_column="tools")
     has_root = models.BooleanField(default=False)
     root_error = models.BooleanField(default=False)
     last_ended_ns = models.BigIntegerField(default=0)

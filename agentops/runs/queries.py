@@ -177,20 +177,15 @@ _EQUALS = {
     "session": "r.session = %(session)s",
     "release": "r.release = %(release)s",
     "environment": f"coalesce(r.environment, '{DEFAULT_ENVIRONMENT}') = %(environment)s",
-    "agent": "%(agent)s = ANY(r.agents)",
+    "agent": "r.agents @> ARRAY[%(agent)s::text]",
+    "model": "r.models @> ARRAY[%(model)s::text]",
+    "tool": "r.tools @> ARRAY[%(tool)s::text]",
     "min_cost_nano": "r.cost_nano >= %(min_cost_nano)s",
     "from_": "r.started_at >= %(from_)s",
     "until": "r.started_at < %(until)s",
 }
-# OFFSET 0 keeps the planner from joining with all spans: a few runs are looked up in the partitions of their days.
-_OF_SPANS = """EXISTS (SELECT FROM spans s WHERE s.trace_id = r.trace_id AND s.service = r.service
-    AND s.received_on BETWEEN (r.first_received_at AT TIME ZONE 'UTC')::date
-        AND (r.last_received_at AT TIME ZONE 'UTC')::date
-    AND {condition} OFFSET 0)"""
 #: What no index answers; asked only of the newest runs that pass everything else.
 _SLOW = {
-    "model": _OF_SPANS.format(condition="%(model)s IN (s.response_model, s.request_model)"),
-    "tool": _OF_SPANS.format(condition="s.tool = %(tool)s"),
     "q": """strpos(lower(concat_ws(E'\\x1f', r."user", r.session, r.service, r.feature, r.name,
         array_to_string(r.agents, E'\\x1f'))), lower(%(q)s)) > 0""",
 }

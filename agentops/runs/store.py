@@ -24,7 +24,8 @@ SpanKey = tuple[bytes, bytes, str]
 
 #: Parents of one run that are remembered; beyond, its tree is read at every batch.
 MAX_OPEN_PARENTS = 64
-MAX_AGENTS = 100
+#: Agents, models and tools of one run that are remembered, of each.
+MAX_NAMES = 100
 
 NO_MEASURES = (0,) * len(MEASURES)
 
@@ -40,6 +41,8 @@ class RunDelta:
     best: dict[str, tuple[int, str]] = field(default_factory=dict)
     name: str | None = None
     agents: set[str] = field(default_factory=set)
+    models: set[str] = field(default_factory=set)
+    tools: set[str] = field(default_factory=set)
     has_root: bool = False
     root_error: bool = False
     last_ended: tuple[int, bool] = (0, False)
@@ -202,28 +205,30 @@ _MEASURES = ", ".join(MEASURES)
 _SEPARATOR = "\x1f"
 
 UPSERT = f"""
-INSERT INTO runs AS r (trace_id, service, {_DIMENSIONS}, {_ORDERS}, name, agents, has_root, root_error,
+INSERT INTO runs AS r (trace_id, service, {_DIMENSIONS}, {_ORDERS}, name, agents, models, tools, has_root, root_error,
     last_ended_ns, last_error, started_at, latest_at, first_received_at, last_received_at,
     {_MEASURES}, spans, needs_tree, open_parents, llm_scopes)
 SELECT trace_id, service, {_DIMENSIONS}, {_ORDERS}, name,
-    coalesce(string_to_array(nullif(agents, ''), E'\\x1f'), '{{}}'), has_root, root_error, last_ended_ns, last_error,
+    coalesce(string_to_array(nullif(agents, ''), E'\\x1f'), '{{}}'),
+    coalesce(string_to_array(nullif(models, ''), E'\\x1f'), '{{}}'),
+    coalesce(string_to_array(nullif(tools, ''), E'\\x1f'), '{{}}'), has_root, root_error, last_ended_ns, last_error,
     to_timestamp(0) + started_us * interval '1 microsecond', to_timestamp(0) + latest_us * interval '1 microsecond',
     now(), now(), {_MEASURES}, spans, needs_tree,
     coalesce(string_to_array(nullif(open_parents, ''), E'\\x1f'), '{{}}'),
     coalesce(string_to_array(nullif(llm_scopes, ''), E'\\x1f'), '{{}}')
-FROM (SELECT trace_id, service, {_DIMENSIONS}, {_ORDERS}, name, agents, has_root, root_error,
+FROM (SELECT trace_id, service, {_DIMENSIONS}, {_ORDERS}, name, agents, models, tools, has_root, root_error,
         last_ended_ns, last_error, started_us, latest_us, {_MEASURES}, spans, needs_tree, open_parents, llm_scopes
     FROM unnest(%b::bytea[], %b::text[], {"%b::text[], " * 5} {"%b::bigint[], " * 5}
-        %b::text[], %b::text[], %b::bool[], %b::bool[], %b::bigint[], %b::bool[], %b::bigint[], %b::bigint[],
+        {"%b::text[], " * 4} %b::bool[], %b::bool[], %b::bigint[], %b::bool[], %b::bigint[], %b::bigint[],
         {"%b::bigint[], " * len(MEASURES)} %b::bigint[], %b::bool[], %b::text[], %b::text[])
-    AS u (trace_id, service, {_DIMENSIONS}, {_ORDERS}, name, agents, has_root, root_error,
+    AS u (trace_id, service, {_DIMENSIONS}, {_ORDERS}, name, agents, models, tools, has_root, root_error,
         last_ended_ns, last_error, started_us, latest_us, {_MEASURES}, spans, needs_tree, open_parents, llm_scopes)
 ) AS s
 ORDER BY trace_id, service
 ON CONFLICT (trace_id, service) DO UPDATE SET
     {", ".join(_take_better(d) for d in ATTRIBUTION)},
     name = LEAST(EXCLUDED.name COLLATE "C", r.name COLLATE "C"),
-    {_union("agents", MAX_AGENTS)},
+    {", ".join(_union(names, MAX_NAMES) for names in ("agents", "models", "tools"))},
     has_root = r.has_root OR EXCLUDED.has_root,
     root_error = r.root_error OR EXCLUDED.root_error,
     last_ended_ns = GREATEST(r.last_ended_ns, EXCLUDED.last_ended_ns),
@@ -270,7 +275,7 @@ _UPSERT_TYPES: tuple[type[Column], ...] = (
     *_RUN_KEY,
     *(Texts for _ in ATTRIBUTION),
     *(Integers for _ in ATTRIBUTION),
-    *(Texts, Texts, Booleans, Booleans, Integers, Booleans, Integers, Integers),
+    *(Texts, Texts, Texts, Texts, Booleans, Booleans, Integers, Booleans, Integers, Integers),
     *(Integers for _ in MEASURES),
     *(Integers, Booleans, Texts, Texts),
 )
@@ -283,7 +288,7 @@ def _upsert_row(delta: RunDelta) -> tuple[Any, ...]:
         *(b[1] if b else None for b in best),
         *(b[0] if b else None for b in best),
         delta.name,
-        _SEPARATOR.join(sorted(delta.agents)),
+        *(_SEPARATOR.join(sorted(names)) for names in (delta.agents, delta.models, delta.tools)),
         delta.has_root,
         delta.root_error,
         *delta.last_ended,

@@ -19,9 +19,10 @@ BOOKS = {
     "ledger": "SELECT trace_id, span_id, service, fingerprint FROM span_ledger ORDER BY 1, 2, 3",
     "runs": """
         SELECT trace_id, service, environment, session, "user", feature, release, environment_order, session_order,
-            user_order, feature_order, release_order, name, agents, has_root, root_error, last_ended_ns, last_error,
-            started_at, latest_at, cost_nano, unpriced_calls, llm_calls, tool_calls, steps, errors, input_tokens,
-            output_tokens, cache_read_input_tokens, cache_creation_input_tokens, reasoning_output_tokens, spans
+            user_order, feature_order, release_order, name, agents, models, tools, has_root, root_error,
+            last_ended_ns, last_error, started_at, latest_at, cost_nano, unpriced_calls, llm_calls, tool_calls, steps,
+            errors, input_tokens, output_tokens, cache_read_input_tokens, cache_creation_input_tokens,
+            reasoning_output_tokens, spans
         FROM runs ORDER BY 1, 2""",
     "spans": "SELECT trace_id, span_id, service, agent, merged_into, cost_nano FROM spans ORDER BY 1, 2, 3",
     "hourly": "SELECT * FROM spend_hourly WHERE steps <> 0 OR cost_nano <> 0 ORDER BY 1, 2, 3, 4, 5",

@@ -142,7 +142,7 @@ def test_one_answer_told_twice_counts_once_however_it_is_batched(cursor: Cursor[
         books.append(read_books(cursor))
     assert books[0] == books[1]
     (run,) = books[0]["runs"]
-    assert run[22] == 1  # llm_calls
+    assert run[24] == 1  # llm_calls
 
 
 def test_a_run_that_goes_on_for_days_is_one_run(cursor: Cursor[Any]) -> None:

@@ -132,10 +132,8 @@ def test_the_status_follows_from_root_silence_and_errors(state: dict[str, Any], 
 
 
 def test_a_model_and_a_tool_lead_to_the_runs_that_used_them() -> None:
-    run = RunFactory(name="mine")
-    SpanFactory(run=run, response_model="claude-sonnet-4-5")
-    SpanFactory(run=run, kind=Kind.TOOL, tool="search")
-    SpanFactory(run=RunFactory(name="other"))
+    RunFactory(name="mine", model_names=["claude-sonnet-4-5", "gpt-4o"], tool_names=["search"])
+    RunFactory(name="other", model_names=["gpt-4o"])
     assert found(RunFilters(model="claude-sonnet-4-5")) == ["mine"]
     assert found(RunFilters(model="gpt-4o")) == ["other", "mine"]
     assert found(RunFilters(tool="search")) == ["mine"]
