@@ -226,8 +226,9 @@ class Page:
 def list_runs(filters: RunFilters, *, sort: str = "-started", after: RunKey | None = None, limit: int = 100) -> Page:
     """A page of runs, newest first unless ``sort`` (a key of ``SORTS``, ``-`` descends) says otherwise.
 
-    One statement. What no index answers (``is_bounded``) is asked of the newest ``MAX_SEARCHED`` runs that
-    pass the other filters. A trace id's first digits as ``q`` find its runs at any time.
+    One statement. An agent, a model or a tool is looked for among the first hundred of a run. What no index answers
+    (``is_bounded``) is asked of the newest ``MAX_SEARCHED`` runs that pass the other filters. A trace id's first
+    digits as ``q`` find its runs at any time.
     """
     order = SORTS[sort.removeprefix("-")]
     parameters: dict[str, Any] = {"idle": _idle(), "limit": min(limit, MAX_LIMIT) + 1, "searched": MAX_SEARCHED}

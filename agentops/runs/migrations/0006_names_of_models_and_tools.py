@@ -21,16 +21,18 @@ WITH told AS (
 UPDATE runs r SET models = coalesce(told.models[1:100], '{}'), tools = coalesce(told.tools[1:100], '{}')
 FROM told WHERE r.trace_id = told.trace_id AND r.service = told.service;
 """
+INDEX = "CREATE INDEX runs_names ON runs USING gin (agents, models, tools);"
 DROP = "ALTER TABLE runs DROP COLUMN models, DROP COLUMN tools;"
 
 
 class Migration(migrations.Migration):
     """Fills the rows of runs whose spans are still there."""
 
-    dependencies = [("runs", "0004_rank_of_rules")]
+    dependencies = [("runs", "0005_messages")]
     operations = [
         migrations.RunSQL(COLUMNS, DROP),
         migrations.RunSQL(FILL, migrations.RunSQL.noop),
+        migrations.RunSQL(INDEX, "DROP INDEX runs_names;"),
         migrations.SeparateDatabaseAndState(
             state_operations=[
                 migrations.AddField(
