@@ -12,6 +12,8 @@ from django.conf import settings
 
 from agentops.accounts.actions import create_ingest_key
 from agentops.costs.models import Dimension, SpendDaily
+from agentops.domain.dialects.normalise import DIALECTS
+from agentops.domain.dialects.page import page
 from agentops.front import build
 from agentops.runs.models import Run
 from tests.ingest.asgi import Answer, call
@@ -45,6 +47,14 @@ def test_links_within_the_repository_lead_somewhere(document: Path) -> None:
     links = re.findall(r"\]\(([^)#\s]+)", document.read_text())
     broken = [link for link in links if "://" not in link and not (document.parent / link).exists()]
     assert [link for link in broken if not link.startswith("docs/images/")] == []
+
+
+def test_the_page_about_dialects_says_what_the_tables_say() -> None:
+    assert (ROOT / "docs" / "dialects.md").read_text() == page(), "manage.py dialects > docs/dialects.md"
+    for dialect in DIALECTS:
+        assert f"## {dialect.name}\n" in page()
+        for name in (dialect.mark, *dialect.scopes, *dialect.names, *dialect.readers):
+            assert f"`{name}`" in page() or not name, name
 
 
 @each_document

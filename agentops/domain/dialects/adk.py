@@ -7,6 +7,7 @@ import re
 from agentops.domain.dialects import genai
 from agentops.domain.dialects.table import Dialect, before
 from agentops.domain.dialects.tool_calls import requested
+from agentops.domain.dialects.usage import counts
 from agentops.domain.dialects.values import parse
 from agentops.domain.spans import Attributes, AttributeValue, Kind, RawSpan
 
@@ -14,7 +15,7 @@ SCOPE = "gcp.vertex.agent"
 #: Span names of versions that had no operation names.
 _NAMED = re.compile(r"(agent_run|tool_call) \[(.*)\]")
 _KINDS = {"call_llm": Kind.LLM, "invocation": Kind.WORKFLOW}
-_RESPONSE, _USAGE = f"{SCOPE}.llm_response", f"{SCOPE}.llm_response.usage_metadata"
+_RESPONSE = f"{SCOPE}.llm_response"
 # A member of an enum is looked up through its metaclass, at a fifth of a microsecond.
 _AGENT, _TOOL = Kind.AGENT, Kind.TOOL
 
@@ -49,11 +50,7 @@ ADK = Dialect(
     fields=before(
         genai.FIELDS,
         {
-            "input": (f"{_USAGE}.prompt_token_count",),
-            "output": (f"{_USAGE}.candidates_token_count",),
-            "cache_read": (f"{_USAGE}.cached_content_token_count",),
-            "reasoning": (f"{_USAGE}.thoughts_token_count",),
-            "total": (f"{_USAGE}.total_token_count",),
+            **counts(f"{_RESPONSE}.usage_metadata"),
             "finish_reason": (f"{_RESPONSE}.finish_reason",),
             "prompt": (f"{SCOPE}.llm_request",),
             "completion": (_RESPONSE,),

@@ -5,8 +5,9 @@ from __future__ import annotations
 from agentops.domain.dialects import genai
 from agentops.domain.dialects.table import Dialect, before
 from agentops.domain.dialects.tool_calls import requested
+from agentops.domain.dialects.usage import counts
 from agentops.domain.dialects.values import parse
-from agentops.domain.spans import COSTED_KINDS, Attributes, AttributeValue, Kind, RawSpan
+from agentops.domain.spans import Attributes, Kind, RawSpan
 
 KINDS = {
     "haystack.agent.run": Kind.AGENT,
@@ -26,7 +27,9 @@ COMPONENTS = {
     "Ranker": Kind.RETRIEVAL,
     "Agent": Kind.AGENT,
 }
-_LLM_OUTPUT, _OUTPUT = "haystack.agent.step.llm.output", "haystack.component.output"
+_OUTPUTS = ("haystack.agent.step.llm.output", "haystack.component.output")
+#: What the provider said beside its answer: of a chat message, in its old form too, of a text or of an embedding.
+_METAS = tuple(f"{output}.{meta}" for output in _OUTPUTS for meta in ("replies.meta", "replies._meta", "meta"))
 # A member of an enum is looked up through its metaclass, at a fifth of a microsecond.
 _WORKFLOW = Kind.WORKFLOW
 
@@ -42,66 +45,23 @@ def kind(raw: RawSpan) -> Kind | None:
 
 def requested_tools(_: RawSpan, attributes: Attributes) -> list[dict[str, object]]:
     """From the replies."""
-    return requested(parse(attributes.get(_LLM_OUTPUT) or attributes.get(_OUTPUT)))
-
-
-def finish(_: RawSpan, found_kind: Kind, fields: dict[str, AttributeValue]) -> None:
-    """What the provider said beside its answer stands in the metadata of the first reply."""
-    meta = _meta(parse(fields.get("completion"))) if found_kind in COSTED_KINDS else None
-    if not isinstance(meta, dict):
-        return
-    fields["response_model"] = meta.get("model")
-    fields["finish_reason"] = meta.get("finish_reason")
-    usage = meta.get("usage")
-    for field, names in _USAGE.items():
-        for name in names if isinstance(usage, dict) else ():
-            count: AttributeValue = usage
-            for part in name.split("."):
-                count = count.get(part) if isinstance(count, dict) else None
-            if count is not None:
-                fields[field] = count
-                break
-
-
-_USAGE = {
-    "input": ("prompt_tokens", "input_tokens", "prompt_token_count"),
-    "output": ("completion_tokens", "output_tokens", "candidates_token_count"),
-    "cache_read": (
-        "prompt_tokens_details.cached_tokens",
-        "input_tokens_details.cached_tokens",
-        "cache_read_input_tokens",
-        "cached_content_token_count",
-    ),
-    "cache_creation": ("cache_creation_input_tokens",),
-    "reasoning": (
-        "completion_tokens_details.reasoning_tokens",
-        "output_tokens_details.reasoning_tokens",
-        "thoughts_token_count",
-    ),
-    "total": ("total_tokens", "total_token_count"),
-}
-
-
-def _meta(output: AttributeValue) -> AttributeValue:
-    """Of a chat message, of a text generator, or of an embedder."""
-    if not isinstance(output, dict):
-        return None
-    replies = output.get("replies")
-    first = replies[0] if isinstance(replies, list) and replies else None
-    meta = (first.get("meta") or first.get("_meta")) if isinstance(first, dict) else output.get("meta")
-    return meta[0] if isinstance(meta, list) and meta else meta
+    return [call for output in _OUTPUTS for call in requested(parse(attributes.get(output)))]
 
 
 HAYSTACK = Dialect(
     name="Haystack",
     names=frozenset(KINDS),
     kind=kind,
+    expand=tuple((output, f"{output}.") for output in _OUTPUTS),
     fields=before(
         {
             "agent_name": ("haystack.component.name",),
             "tool_name": ("haystack.tool.name",),
+            "response_model": tuple(f"{meta}.model" for meta in _METAS),
+            "finish_reason": tuple(f"{meta}.finish_reason" for meta in _METAS),
+            **counts(*(f"{meta}.usage" for meta in _METAS)),
             "prompt": ("haystack.agent.step.llm.input", "haystack.component.input", "haystack.agent.input"),
-            "completion": (_LLM_OUTPUT, _OUTPUT, "haystack.agent.output"),
+            "completion": (*_OUTPUTS, "haystack.agent.output"),
             "arguments": ("haystack.agent.step.tool.input",),
             "result": ("haystack.agent.step.tool.output",),
         },
@@ -112,5 +72,4 @@ HAYSTACK = Dialect(
     noise=("haystack.component.input_", "haystack.component.output_", "haystack.agent.tools", "haystack.agent.state"),
     errors=(("haystack.tool.error", True),),
     requested_tools=requested_tools,
-    finish=finish,
 )

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from agentops.domain.dialects import genai
 from agentops.domain.dialects.openinference import ANONYMOUS_NODES, unwrapped
 from agentops.domain.dialects.table import Dialect, before
 from agentops.domain.dialects.tool_calls import requested
+from agentops.domain.dialects.usage import counts
 from agentops.domain.dialects.values import name, parse
-from agentops.domain.spans import COSTED_KINDS, Attributes, AttributeValue, Kind, RawSpan
+from agentops.domain.spans import Attributes, AttributeValue, Kind, RawSpan
 
 #: The operation name beside it calls a retriever an embedding and a prompt a chat.
 KINDS = {"llm": Kind.LLM, "tool": Kind.TOOL, "retriever": Kind.RETRIEVAL, "embedding": Kind.EMBEDDING}
 #: Tags of LangChain's own.
 _OWN_TAGS = ("seq:step:", "graph:step:", "map:key:", "langsmith:")
 _META, _USAGE = "langsmith.metadata.", "langsmith.usage_metadata"
-_IN, _OUT = "gen_ai.usage.input_token_details", "gen_ai.usage.output_token_details"
-_CONTAINERS = ("generations", "message", "kwargs", "output")
-_MAX_DEPTH = 6
+_DETAILS = ("gen_ai.usage.input_token_details", "gen_ai.usage.output_token_details")
+#: The outputs, and where LangChain's message stands in them.
+_COMPLETION = "gen_ai.completion"
+_MESSAGES = (
+    f"{_COMPLETION}.generations.message.kwargs",
+    f"{_COMPLETION}.output.kwargs",
+    f"{_COMPLETION}.kwargs",
+    _COMPLETION,
+)
+_TOLD = tuple(f"{message}.response_metadata" for message in _MESSAGES)
 # A member of an enum is looked up through its metaclass, at a fifth of a microsecond.
 _AGENT, _LLM, _TOOL, _WORKFLOW = Kind.AGENT, Kind.LLM, Kind.TOOL, Kind.WORKFLOW
 
@@ -36,7 +42,7 @@ def kind(raw: RawSpan) -> Kind | None:
 
 def requested_tools(_: RawSpan, attributes: Attributes) -> list[dict[str, object]]:
     """From the outputs: the provider's answer, or LangChain's generations."""
-    return requested(parse(attributes.get("gen_ai.completion")))
+    return requested(parse(attributes.get(_COMPLETION)))
 
 
 def arguments(_: RawSpan, value: AttributeValue) -> AttributeValue:
@@ -59,46 +65,13 @@ def finish(raw: RawSpan, found_kind: Kind, fields: dict[str, AttributeValue]) ->
     elif found_kind is _LLM:
         agent = name(fields.get("created_agent")) or name(fields.get("graph_node"))
         fields["agent_name"] = None if agent in ANONYMOUS_NODES else agent
-    if found_kind in COSTED_KINDS:
-        for message in _messages(parse(fields.get("completion")), _MAX_DEPTH):
-            _add(message, fields)
 
-
-def _messages(part: AttributeValue, depth: int) -> Iterator[dict[str, AttributeValue]]:
-    """The messages of an answer that tell what they cost and who made them."""
-    if isinstance(part, list) and depth:
-        for item in part:
-            yield from _messages(item, depth - 1)
-    elif isinstance(part, dict) and depth:
-        if isinstance(part.get("usage_metadata"), dict) or isinstance(part.get("response_metadata"), dict):
-            yield part
-        for key in _CONTAINERS:
-            yield from _messages(part.get(key), depth - 1)
-
-
-def _add(message: dict[str, AttributeValue], fields: dict[str, AttributeValue]) -> None:
-    usage, told = message.get("usage_metadata"), message.get("response_metadata")
-    if isinstance(usage, dict):
-        for field, details, key in _DETAILS:
-            inner = usage.get(details)
-            if isinstance(inner, dict) and inner.get(key) is not None:
-                fields.setdefault(field, inner[key])
-    if isinstance(told, dict):
-        fields.setdefault("response_model", told.get("model_name") or told.get("model"))
-        fields.setdefault("response_id", told.get("id"))
-
-
-_DETAILS = (
-    ("cache_read", "input_token_details", "cache_read"),
-    ("cache_creation", "input_token_details", "cache_creation"),
-    ("reasoning", "output_token_details", "reasoning"),
-)
 
 LANGSMITH = Dialect(
     name="LangSmith",
     mark="langsmith.span.kind",
     kind=kind,
-    expand=((_USAGE, f"{_USAGE}."), (_IN, f"{_IN}."), (_OUT, f"{_OUT}.")),
+    expand=tuple((held, f"{held}.") for held in (_USAGE, _COMPLETION, *_DETAILS)),
     fields=before(
         {
             "created_agent": (f"{_META}lc_agent_name",),
@@ -109,18 +82,15 @@ LANGSMITH = Dialect(
             genai.FIELDS,
             {
                 "request_model": (f"{_META}ls_model_name",),
-                "input": (f"{_USAGE}.input_tokens",),
-                "output": (f"{_USAGE}.output_tokens",),
-                "total": (f"{_USAGE}.total_tokens",),
+                "response_model": tuple(f"{told}.{name}" for told in _TOLD for name in ("model_name", "model")),
+                "response_id": tuple(f"{told}.id" for told in _TOLD),
+                **counts("gen_ai.usage", _USAGE, *(f"{message}.usage_metadata" for message in _MESSAGES)),
                 "cost": (f"{_USAGE}.total_cost",),
-                "cache_read": (f"{_IN}.cache_read", f"{_USAGE}.input_token_details.cache_read"),
-                "cache_creation": (f"{_IN}.cache_creation", f"{_USAGE}.input_token_details.cache_creation"),
-                "reasoning": (f"{_OUT}.reasoning", f"{_USAGE}.output_token_details.reasoning"),
                 "streaming": ("langsmith.request.streaming",),
                 "prompt": ("gen_ai.prompt",),
-                "completion": ("gen_ai.completion",),
+                "completion": (_COMPLETION,),
                 "arguments": ("gen_ai.prompt",),
-                "result": ("gen_ai.completion",),
+                "result": (_COMPLETION,),
                 "tags": ("langsmith.span.tags",),
             },
         ),

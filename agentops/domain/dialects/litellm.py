@@ -7,6 +7,7 @@ import re
 
 from agentops.domain.dialects import genai
 from agentops.domain.dialects.table import Dialect, before
+from agentops.domain.dialects.usage import counts
 from agentops.domain.spans import Attributes, AttributeValue, Kind, RawSpan
 
 _USAGE, _HIDDEN, _METADATA = "metadata.usage_object", "hidden_params", "metadata.requester_metadata"
@@ -57,14 +58,7 @@ LITELLM = Dialect(
     fields=before(
         genai.FIELDS,
         {
-            "input": (f"{_USAGE}.prompt_tokens",),
-            "output": (f"{_USAGE}.completion_tokens",),
-            "cache_read": (f"{_USAGE}.prompt_tokens_details.cached_tokens", f"{_USAGE}.cache_read_input_tokens"),
-            "cache_creation": (
-                f"{_USAGE}.prompt_tokens_details.cache_creation_tokens",
-                f"{_USAGE}.cache_creation_input_tokens",
-            ),
-            "reasoning": (f"{_USAGE}.completion_tokens_details.reasoning_tokens",),
+            **counts(_USAGE),
             "cost": ("litellm.cost.total", f"{_HIDDEN}.response_cost"),
             "streaming": ("llm.is_streaming", "litellm.request.streaming"),
             "error_message": ("error.message",),

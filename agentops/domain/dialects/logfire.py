@@ -5,6 +5,7 @@ from __future__ import annotations
 from agentops.domain.dialects import genai
 from agentops.domain.dialects.table import Dialect, before
 from agentops.domain.dialects.tool_calls import requested
+from agentops.domain.dialects.usage import counts
 from agentops.domain.dialects.values import parse
 from agentops.domain.spans import COSTED_KINDS, Attributes, AttributeValue, Kind, RawSpan
 
@@ -12,6 +13,8 @@ AGENTS_SCOPE = "logfire.openai_agents"
 #: What the spans of the OpenAI Agents SDK are, by the beginning of their name.
 AGENTS_KINDS = {"Agent run": Kind.AGENT, "Function": Kind.TOOL, "Chat completion with ": Kind.LLM}
 _RAW, _DATA = "gen_ai.usage.raw", "response_data"
+#: The provider's usage object, where newer versions keep it and where older ones do.
+_HOLDERS = (_RAW, f"{_DATA}.usage")
 #: What Logfire itself tags a model call with.
 LLM_TAG = "LLM"
 STATUS_ERROR = 2
@@ -80,9 +83,8 @@ def _add_caches(fields: dict[str, AttributeValue]) -> None:
         fields["input"] = given + sum(count for count in caches if type(count) is int)
 
 
-def _raw(*names: str) -> tuple[str, ...]:
-    """Names of the provider's usage object, where newer versions keep it and where older ones do."""
-    return tuple(f"{holder}.{name}" for holder in (_RAW, f"{_DATA}.usage") for name in names)
+def _raw(name: str) -> tuple[str, ...]:
+    return tuple(f"{holder}.{name}" for holder in _HOLDERS)
 
 
 LOGFIRE = Dialect(
@@ -95,21 +97,10 @@ LOGFIRE = Dialect(
         {
             "message": ("logfire.msg",),
             "name": ("name",),
-            "input": _raw("prompt_tokens", "input_tokens"),
-            "output": _raw("completion_tokens", "output_tokens"),
+            **counts(*_HOLDERS),
             "anthropics_input": _raw("input_tokens"),
             "anthropics_read": _raw("cache_read_input_tokens"),
             "anthropics_written": _raw("cache_creation_input_tokens"),
-            "cache_read": _raw(
-                "prompt_tokens_details.cached_tokens",
-                "input_tokens_details.cached_tokens",
-                "cache_read_input_tokens",
-            ),
-            "cache_creation": _raw("cache_creation_input_tokens"),
-            "reasoning": _raw(
-                "completion_tokens_details.reasoning_tokens",
-                "output_tokens_details.reasoning_tokens",
-            ),
             "prompt": ("request_data", "events"),
             "completion": (_DATA, "response"),
             "arguments": ("input",),

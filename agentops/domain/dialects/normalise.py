@@ -219,8 +219,15 @@ def _flatten(members: Attributes, prefix: str, found: Attributes, dialect: Diale
         name = f"{prefix}{member}"
         if name in readers:
             found.setdefault(name, value)
-        if name in holders and isinstance(value, dict):
-            _flatten(value, f"{name}.", found, dialect)
+        if name in holders:
+            _flatten(_first(value), f"{name}.", found, dialect)
+
+
+def _first(value: AttributeValue) -> Attributes:
+    """An object, or the first in a list of them."""
+    while isinstance(value, list) and value:
+        value = value[0]
+    return value if isinstance(value, dict) else {}
 
 
 def _attribute(span: Span, own: Dimensions, resource: Resource) -> None:

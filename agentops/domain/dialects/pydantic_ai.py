@@ -39,7 +39,7 @@ PYDANTIC_AI = Dialect(
     explicit={
         **genai.EXPLICIT,
         # Without one from the app, pydantic-ai makes up a conversation for each run.
-        "session": ("metadata.session_id", *genai.EXPLICIT["session"]),
+        "session": tuple(dict.fromkeys(("metadata.session_id", "session_id", *genai.EXPLICIT["session"]))),
         "user": (*genai.EXPLICIT["user"], "metadata.user_id"),
         "feature": (*genai.EXPLICIT["feature"], "metadata.feature"),
     },

@@ -56,12 +56,12 @@ class Dialect:
     A span speaks it when it has the attribute ``mark``, comes from one of ``scopes`` or is called one of ``names``
     (which are asked before all others). ``kind`` then says what the span is, or ``None`` to let the next dialect try.
     ``expand`` names attributes that hold an object in JSON, whose members are read as attributes ``<prefix><member>``,
-    and theirs as ``<prefix><member>.<member>``. ``fields`` gives the names of each canonical field; ``explicit`` and
-    ``fallback`` those of each dimension of attribution, by how much they are worth. ``noise`` are prefixes of
-    attributes that repeat others and are not kept. ``errors`` are attributes that say with that value that the span
-    failed, whatever its status. ``requested_tools`` lists what a model call asked for, ``{tool, arguments}`` each;
-    ``arguments`` finds a tool's arguments in the value of their attribute. ``finish`` may correct the field values
-    found (``dict`` of field to value) by what this dialect is known to do.
+    and theirs as ``<prefix><member>.<member>``; of a list the first counts. ``fields`` gives the names of each
+    canonical field; ``explicit`` and ``fallback`` those of each dimension of attribution, by how much they are worth.
+    ``noise`` are prefixes of attributes that repeat others and are not kept. ``errors`` are attributes that say with
+    that value that the span failed, whatever its status. ``requested_tools`` lists what a model call asked for,
+    ``{tool, arguments}`` each; ``arguments`` finds a tool's arguments in the value of their attribute. ``finish`` may
+    correct the field values found (``dict`` of field to value) by what this dialect is known to do.
     """
 
     name: str

@@ -1,0 +1,36 @@
+"""What providers, and LangChain, call the counts of tokens in the usage objects of their answers."""
+
+from __future__ import annotations
+
+from agentops.domain.dialects.table import Names, Tables
+
+COUNTS: Tables = {
+    "input": ("prompt_tokens", "input_tokens", "prompt_token_count", "inputTokens"),
+    "output": ("completion_tokens", "output_tokens", "candidates_token_count", "outputTokens"),
+    "cache_read": (
+        "prompt_tokens_details.cached_tokens",
+        "input_tokens_details.cached_tokens",
+        "input_token_details.cache_read",
+        "cache_read_input_tokens",
+        "cached_content_token_count",
+        "cacheReadInputTokens",
+    ),
+    "cache_creation": (
+        "prompt_tokens_details.cache_creation_tokens",
+        "input_token_details.cache_creation",
+        "cache_creation_input_tokens",
+        "cacheWriteInputTokens",
+    ),
+    "reasoning": (
+        "completion_tokens_details.reasoning_tokens",
+        "output_tokens_details.reasoning_tokens",
+        "output_token_details.reasoning",
+        "thoughts_token_count",
+    ),
+    "total": ("total_tokens", "total_token_count", "totalTokens"),
+}
+
+
+def counts(*holders: str) -> dict[str, Names]:
+    """The names of the counts in objects that ``expand`` takes apart, the first of them before the others."""
+    return {field: tuple(f"{holder}.{name}" for holder in holders for name in names) for field, names in COUNTS.items()}
