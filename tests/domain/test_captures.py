@@ -214,6 +214,25 @@ def test_the_tools_that_ran_are_known_with_their_arguments(found: Understood) ->
     assert not plain(listed) - plain(ran)
 
 
+def test_tools_are_in_the_order_in_which_they_ran(found: Understood) -> None:
+    if "tool_calls_executed" in found.not_carried:
+        return
+    tools = [s for s in found.spans if s.kind is Kind.TOOL and not HAND_OVERS.fullmatch(str(s.tool_name))]
+    listed = [call["name"] for call in found.expected["tool_calls_executed"]]
+    together: list[str | None] = []
+    ended = 0
+    for tool in [*sorted(tools, key=lambda s: (s.start_ns, s.end_ns)), None]:
+        if together and (tool is None or tool.start_ns >= ended):
+            # What ran at the same time has no order.
+            assert Counter(together) == Counter(listed[: len(together)])
+            del listed[: len(together)]
+            together = []
+        if tool is not None:
+            together.append(tool.tool_name)
+            ended = max(ended, tool.end_ns)
+    assert listed == []
+
+
 def test_failed_tools_are_errors(found: Understood) -> None:
     if "tool_calls_executed" in found.not_carried:
         return
