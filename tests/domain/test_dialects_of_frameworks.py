@@ -236,6 +236,42 @@ def test_spring_says_none_for_nothing() -> None:
     assert (tool.tool_name, tool.content["arguments"]) == ("t", {})
 
 
+def test_genkit_names_models_after_their_provider_and_keeps_tokens_in_the_output() -> None:
+    message = {"role": "model", "content": [{"toolRequest": {"name": "t", "input": {"q": 1}, "ref": "1"}}]}
+    usage = {"inputTokens": 9, "outputTokens": 5, "thoughtsTokens": 3, "totalTokens": 17, "cachedContentTokens": 4}
+    call = {
+        "genkit:type": "action",
+        "genkit:metadata:subtype": "model",
+        "genkit:name": "googleai/gemini-2.5-flash",
+        "genkit:output": orjson.dumps({"message": message, "usage": usage, "finishReason": "stop"}).decode(),
+        "genkit:sessionId": "s",
+    }
+    span = understood(call)
+    assert (span.kind, span.provider, span.request_model) == (Kind.LLM, "google", "gemini-2.5-flash")
+    assert (span.finish_reason, span.attribution["session"][0]) == ("stop", "s")
+    # Google counts what was thought apart; the total tells.
+    assert span.usage == TokenUsage(9, 8, 4, None, 3)
+    assert span.content["requested_tools"] == [{"tool": "t", "arguments": {"q": 1}}]
+    tool = understood(
+        {**call, "genkit:metadata:subtype": "tool.v2", "genkit:name": "t", "genkit:input": '{"q": 1}'}
+        | {"genkit:state": "error"}
+    )
+    assert (tool.kind, tool.tool_name, tool.is_error) == (Kind.TOOL, "t", True)
+    assert tool.content["arguments"] == {"q": 1}
+    assert understood({"genkit:type": "action", "genkit:metadata:subtype": "flow"}).kind is Kind.WORKFLOW
+    assert understood({"genkit:type": "util"}).kind is Kind.WORKFLOW
+
+
+def test_a_tool_of_strands_may_fail_without_its_span() -> None:
+    tool = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "t"}
+    assert understood({**tool, "tool.status": "error"}, scope=STRANDS).is_error
+    assert not understood({**tool, "gen_ai.tool.status": "success"}, scope=STRANDS).is_error
+
+
+def test_an_error_type_may_be_a_class_of_python() -> None:
+    assert understood({**CHAT, "error.type": "<class 'openai.RateLimitError'>"}).error_type == "openai.RateLimitError"
+
+
 def test_parts_of_a_workflow_have_no_operation() -> None:
     assert understood({}, scope="agent_framework", name="executor.process writer").kind is Kind.WORKFLOW
     assert understood({}, scope="agent_framework", name="message.send").kind is Kind.OTHER

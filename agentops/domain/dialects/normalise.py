@@ -10,6 +10,7 @@ from agentops.domain.dialects.adk import ADK
 from agentops.domain.dialects.agent_framework import AGENT_FRAMEWORK
 from agentops.domain.dialects.crewai import CREWAI, CREWAI_CALL
 from agentops.domain.dialects.genai import GENAI, GENAI_WITHOUT_OPERATION, OPENAI_AGENTS
+from agentops.domain.dialects.genkit import GENKIT
 from agentops.domain.dialects.haystack import HAYSTACK
 from agentops.domain.dialects.langfuse import LANGFUSE
 from agentops.domain.dialects.langsmith import LANGSMITH
@@ -52,6 +53,7 @@ DIALECTS: tuple[Dialect, ...] = (
     CREWAI_CALL,
     CREWAI,
     SPRING_AI,
+    GENKIT,
     AGENT_FRAMEWORK,
     ADK,
     LOGFIRE,
@@ -110,6 +112,8 @@ _ANSWER = "resp_"
 _ESTIMATING_SCOPES = "openlit"
 #: An error's type at the beginning of a status message.
 _NAMED_ERROR = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception|Exceeded|Timeout|Interrupt)\b")
+#: An error's type as Python writes a class.
+_CLASS = re.compile(r"<class '([^']+)'>")
 #: What the conventions call an error of no known type.
 _OTHER_ERROR = "_OTHER"
 
@@ -259,6 +263,8 @@ def _fail(span: Span, raw: RawSpan, *, failed: bool, said: AttributeValue, max_t
         named = values.name(exception.get("exception.type")) or named
         if named is None and message is not None and (match := _NAMED_ERROR.match(message)):
             named = match[0]
+    if named is not None and (match := _CLASS.fullmatch(named)):
+        named = match[1]
     span.error_type = named
     if max_text and said:
         span.content["error_message"] = values.text(said, max_text)

@@ -60,6 +60,7 @@ STRANDS = Dialect(
     ),
     explicit=genai.EXPLICIT,
     fallback=genai.FALLBACK,
+    errors=(("gen_ai.tool.status", "error"), ("tool.status", "error")),
     requested_tools=genai.requested_tools,
     finish=finish,
 )

@@ -7,7 +7,7 @@ from agentops.domain.spans import AttributeValue
 #: What a part of an answer is called that asks for a tool.
 _TYPES = frozenset({"function_call", "tool_call", "tool_use", "tool-call", "toolCall"})
 #: Members that hold one call.
-_CALLS = frozenset({"tool_call", "function_call", "functionCall", "toolUse"})
+_CALLS = frozenset({"tool_call", "function_call", "functionCall", "toolUse", "toolRequest"})
 #: Members that hold parts of an answer.
 _CONTAINERS = frozenset(
     {"choices", "generations", "candidates", "replies", "output", "message", "kwargs", "content", "parts"}
