@@ -40,8 +40,8 @@ RUN = TOTALS | {
 STEP = {
     "span_id", "parent_span_id", "kind", "name", "agent", "provider", "request_model", "response_model", "tool",
     "arguments", "requested_tools", "status", "error_type", "started_at", "duration_ms", "cost_usd", "price",
-    "merged_into", "input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens",
-    "reasoning_output_tokens",
+    "is_estimate", "merged_into", "input_tokens", "output_tokens", "cache_read_input_tokens",
+    "cache_creation_input_tokens", "reasoning_output_tokens",
 }  # fmt: skip
 
 
@@ -289,6 +289,15 @@ def test_a_price_names_its_source(caller: Client, source: PriceSource, name: str
     run = RunFactory()
     SpanFactory(run=run, price_source=source)
     assert caller.get(f"/api/v1/runs/{hex_id(run)}").json()["steps"][0]["price"]["source"] == name
+
+
+def test_the_cost_of_a_failed_call_is_an_estimate(caller: Client) -> None:
+    run = RunFactory()
+    SpanFactory(run=run)
+    SpanFactory(run=run, is_error=True, is_estimate=True, after_ms=2_000)
+    SpanFactory(run=run, is_error=True, cost_nano=None, is_estimate=False, after_ms=3_000)
+    steps = caller.get(f"/api/v1/runs/{hex_id(run)}").json()["steps"]
+    assert [step["is_estimate"] for step in steps] == [False, True, False]
 
 
 def test_an_unknown_cost_is_null_and_a_merged_call_costs_nothing_itself(caller: Client) -> None:

@@ -1,284 +1,250 @@
-"""What a model call costs, at which price, from which source. Money is integer nano-dollars.
-
-The reference is ``genai-prices``, which is dated and tiered but takes a quarter of a millisecond a call. One price
-of one model is linear within a tier, so it is probed once and kept as integer rates: a cached call costs about two
-microseconds and gives the same amount, exactly, rounded half to even to the nano-dollar once per call.
-"""
+"""What a call costs, at which price, from which source. Money is integer nano-dollars."""
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from importlib.metadata import version
-from typing import Protocol
+from itertools import chain
+from typing import TypeVar
 
-from genai_prices import Usage
-from genai_prices.data import providers
-from genai_prices.data_snapshot import find_provider_by_id
-from genai_prices.types import ModelInfo, ModelPrice, Provider, TieredPrices, TimeOfDateConstraint
+from agentops.domain import pricelist
+from agentops.domain.pricebook import Alias, Book, Call, Entry, EntryKind
+from agentops.domain.pricelist import MAX_REMEMBERED, ListPrice
+from agentops.domain.rates import Rates, price, to_nano
+from agentops.domain.spans import COSTED_KINDS, NO_TERMS, Cost, CostBasis, Kind, PriceSource, Span, Terms, TokenUsage
 
-from agentops.domain.spans import COSTED_KINDS, Cost, CostBasis, Kind, PriceSource, Span, TokenUsage
-
-SOURCE_VERSION = f"genai-prices {version('genai-prices')}"
-NS_PER_MINUTE = 60_000_000_000
-NS_PER_DAY = 86_400_000_000_000
-#: Rates are kept in units of 10^-18 dollars a token, so that they are whole numbers.
-_SCALE = 10**18
-_PER_NANO = 10**9
-_MAX_CACHED = 20_000
+NS_PER_SECOND = 1_000_000_000
 # A member of an enum is looked up through its metaclass, at a fifth of a microsecond.
-_EMBEDDING, _GENAI_PRICES, _BILL = Kind.EMBEDDING, PriceSource.GENAI_PRICES, CostBasis.BILL
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EMBEDDING, _TOOL = Kind.EMBEDDING, Kind.TOOL
+_PROVIDER, _BOOK, _GENAI_PRICES = PriceSource.PROVIDER, PriceSource.BOOK, PriceSource.GENAI_PRICES
+_BILL, _SAME_LIST = CostBasis.BILL, CostBasis.SAME_LIST
 
 UNPRICED = Cost(None, None, None)
 #: What stands for a price's name where a cost was reported.
 REPORTED, ESTIMATED = "reported", "client estimate"
 
-#: What telemetry calls a provider, and what genai-prices calls it.
-KNOWN_AS = {
-    "az.ai.inference": "azure",
-    "az.ai.openai": "azure",
-    "azure.ai.inference": "azure",
-    "azure.ai.openai": "azure",
-    "azure_openai": "azure",
-    "fireworks_ai": "fireworks",
-    "gcp.gemini": "google",
-    "gcp.gen_ai": "google",
-    "gcp.vertex_ai": "google",
-    "mistral_ai": "mistral",
-    "moonshot_ai": "moonshotai",
-    "vertex_ai": "google",
-    "x_ai": "x-ai",
-}
-#: Providers that are one's own machine: a public price of a model with the same name says nothing.
-SELF_HOSTED = frozenset(
-    {
-        "hosted_vllm",
-        "llama.cpp",
-        "llama_cpp",
-        "llamacpp",
-        "lm_studio",
-        "lmstudio",
-        "local",
-        "localai",
-        "ollama",
-        "sglang",
-        "tgi",
-        "vllm",
-    }
-)
 
+@dataclass(slots=True)
+class Price:
+    """Where the price of some calls comes from for some time: an entry of the book, the public list, or both."""
 
-class PriceBook(Protocol):
-    """Prices of one's own, asked before the public ones."""
+    entry: Entry | None
+    listed: ListPrice | None
+    _rates: Rates | None = None
+    _of: Rates | None = None
 
-    def cost(self, usage: TokenUsage, provider: str | None, model: str, at_ns: int) -> Cost | None:
-        """What the call costs, or ``None`` when the book does not know the model."""
-        ...
+    @property
+    def overrides(self) -> bool:
+        """Whether it wins over what the provider reports."""
+        return self.entry is not None and self.entry.overrides
 
+    @property
+    def is_flat(self) -> bool:
+        """Whether a call has a price without any tokens known."""
+        return self.entry is not None and self.entry.kind is EntryKind.MODEL and self.entry.is_flat
 
-@dataclass(slots=True, frozen=True)
-class _Tier:
-    """Rates that hold above ``start`` input tokens, in 10^-18 dollars a token; ``fixed`` a call."""
+    def cost(
+        self, usage: TokenUsage, at_ns: int, *, needs_output: bool, terms: Terms = NO_TERMS, duration_ns: int = 0
+    ) -> Cost:
+        """What such a call costs; unpriced when nobody knows."""
+        entry = self.entry
+        if entry is None or entry.kind is EntryKind.DISCOUNT:
+            found = self.listed.at(at_ns) if self.listed is not None else None
+            if found is None:
+                return UNPRICED
+            rates, name = found
+            source = _GENAI_PRICES
+            if entry is not None:
+                rates, name, source = self._discounted(entry, rates), f"{entry.price_id} on {name}", _BOOK
+        else:
+            if self._rates is None:
+                self._rates = entry.rates
+            rates, name, source = self._rates, entry.price_id, _BOOK
+        units = price(rates, usage, needs_output=needs_output, terms=terms)
+        if units is None:
+            return UNPRICED
+        if entry is not None and entry.per_second is not None:
+            units += entry.second * duration_ns // NS_PER_SECOND
+        return Cost(to_nano(units), source, name)
 
-    start: int
-    fixed: int
-    fresh: int
-    cache_read: int
-    cache_creation: int
-    output: int
-    reasoning: int
-
-
-@dataclass(slots=True, frozen=True)
-class _Rates:
-    """One price of one model. ``input`` and ``output``: whether it says what such tokens cost at all."""
-
-    tiers: tuple[_Tier, ...]  # highest start first
-    input: bool
-    output: bool
+    def _discounted(self, entry: Entry, rates: Rates) -> Rates:
+        # The list gives the same rates for as long as they hold.
+        if self._rates is None or self._of is not rates:
+            self._rates, self._of = entry.discounted(rates), rates
+        return self._rates
 
 
 @dataclass(slots=True)
-class _Prices:
-    """All prices of one model. ``period_ns`` is how long each holds at least; 0 for ever."""
+class _Timeline:
+    """Which price holds since when; ``starts`` begins with 0."""
 
-    model: ModelInfo
-    price_id: str
-    period_ns: int
-    by_period: dict[int, _Rates] = field(default_factory=dict)
+    starts: list[int]
+    prices: list[Price | None]
 
-    def at(self, at_ns: int) -> _Rates:
-        """The rates at a moment."""
-        period = at_ns // self.period_ns if self.period_ns else 0
-        rates = self.by_period.get(period)
-        if rates is None:
-            if len(self.by_period) >= _MAX_CACHED:
-                self.by_period.clear()
-            moment = _EPOCH + timedelta(microseconds=period * self.period_ns // 1_000)
-            rates = self.by_period[period] = _rates(self.model.get_prices(moment))
-        return rates
+    def at(self, at_ns: int) -> Price | None:
+        return self.prices[bisect_right(self.starts, at_ns) - 1] if len(self.starts) > 1 else self.prices[0]
 
 
+_Key = tuple[str, str | None, str | None, str | None, str | None]
+
+
+@dataclass(slots=True)
 class PriceList:
-    """Prices of models by time, from ``genai-prices`` and, before it, a price book."""
+    """Prices of calls by time: an operator's own book first, then the public list. Answers are remembered."""
 
-    def __init__(self, book: PriceBook | None = None) -> None:
-        self._book = book
-        self._found: dict[tuple[str | None, str], _Prices | None] = {}
+    book: Book = field(default_factory=Book)
+    _calls: dict[_Key, _Timeline] = field(default_factory=dict)
+    _tools: dict[tuple[str, str], list[Entry]] = field(default_factory=dict)
 
     def cost(
-        self, usage: TokenUsage, provider: str | None, model: str, at_ns: int, *, is_embedding: bool = False
+        self,
+        usage: TokenUsage,
+        provider: str | None,
+        model: str,
+        at_ns: int,
+        *,
+        is_embedding: bool = False,
+        terms: Terms = NO_TERMS,
     ) -> Cost:
-        """What a call of ``model`` that started at ``at_ns`` costs; unpriced when nobody knows.
+        """What a call of ``model`` that started at ``at_ns`` costs, whatever service makes it.
 
         ``provider`` is a hint. Unpriced is also what lacks a count that has a price; only an embedding needs no
         output.
         """
-        if self._book is not None and (own := self._book.cost(usage, provider, model, at_ns)) is not None:
-            return own
-        key = (provider, model)
-        try:
-            prices = self._found[key]
-        except KeyError:
-            if len(self._found) >= _MAX_CACHED:
-                self._found.clear()
-            prices = self._found[key] = _find(provider, model)
-        if prices is None:
-            return UNPRICED
-        amount = _amount(prices.at(at_ns), usage, is_embedding=is_embedding)
-        return UNPRICED if amount is None else Cost(amount, _GENAI_PRICES, prices.price_id)
+        found = self._find("", provider, model, None, terms.tier).at(at_ns)
+        return UNPRICED if found is None else found.cost(usage, at_ns, needs_output=not is_embedding, terms=terms)
 
+    def of_call(self, span: Span) -> Price | None:
+        """The price of the model that answered, else of the one that was asked, when the call started."""
+        service = span.service if self.book.has_services else ""
+        key = (service, span.provider, span.response_model, span.request_model, span.terms.tier)
+        timeline = self._calls.get(key) or self._find(*key)
+        return timeline.at(span.start_ns)
 
-def _amount(rates: _Rates, usage: TokenUsage, *, is_embedding: bool) -> int | None:
-    """Nano-dollars; ``None`` when a count that costs something is not known."""
-    given, output = usage.input, usage.output
-    total = given or 0
-    for tier in rates.tiers:
-        if total > tier.start:
-            break
-    read, creation = usage.cache_read or 0, usage.cache_creation or 0
-    fresh = total - read - creation
-    if fresh < 0 or (given is None and tier.fresh) or (total and not rates.input):
-        return None
-    amount = tier.fixed + fresh * tier.fresh + read * tier.cache_read + creation * tier.cache_creation
-    if output:
-        reasoning = usage.reasoning or 0
-        if rates.output:
-            amount += output * tier.output
-            if reasoning and tier.reasoning != tier.output:
-                if reasoning > output:
-                    return None
-                amount += reasoning * (tier.reasoning - tier.output)
-        elif not is_embedding:
+    def of_tool(self, span: Span) -> Entry | None:
+        """The entry that prices a tool call."""
+        if not self.book.tools or span.tool_name is None:
             return None
-    elif output is None and tier.output and not is_embedding:
-        return None
-    whole, rest = divmod(amount, _PER_NANO)
-    half = _PER_NANO // 2
-    return whole + (1 if rest > half or (rest == half and whole & 1) else 0)
+        key = (span.tool_name, span.service)
+        entries = self._tools.get(key)
+        if entries is None:
+            if len(self._tools) >= MAX_REMEMBERED:
+                self._tools.clear()
+            entries = self._tools[key] = self.book.tool(*key)
+        return _in_force(entries, span.start_ns)
+
+    def _find(
+        self, service: str, provider: str | None, answered: str | None, asked: str | None, tier: str | None
+    ) -> _Timeline:
+        key = (service, provider, answered, asked, tier)
+        timeline = self._calls.get(key)
+        if timeline is None:
+            if len(self._calls) >= MAX_REMEMBERED:
+                self._calls.clear()
+            names = [name for name in dict.fromkeys((answered, asked)) if name]
+            timeline = self._calls[key] = self._timeline([Call(service, provider, name, tier) for name in names])
+        return timeline
+
+    def _timeline(self, calls: list[Call]) -> _Timeline:
+        book = self.book
+        entries = {call: book.models(call) for call in calls}
+        aliases = {call: book.meanings(call) for call in calls}
+        meant = {alias: _meant(call, alias) for call in calls for alias in aliases[call]}
+        entries |= {call: book.models(call) for call in meant.values()}
+        listed = {call: pricelist.find(call.provider, call.model, call.tier) for call in entries}
+        rows: Iterable[Entry | Alias] = chain(*entries.values(), *aliases.values())
+        starts = sorted({0, *(at for row in rows for at in (row.from_ns, row.until_ns) if at > 0)})
+        prices = []
+        for at_ns in starts:
+            stands_for = [meant[a] for call in calls if (a := _in_force(aliases[call], at_ns)) is not None]
+            by_list = []
+            for call in calls:
+                alias = _in_force(aliases[call], at_ns)
+                by_list += [listed[meant[alias]]] if alias is not None else []
+                by_list.append(listed[call])
+            found = next((each for each in by_list if each is not None), None)
+            entry = None
+            for call in (*calls, *stands_for):
+                usable = [e for e in entries[call] if found is not None or e.kind is EntryKind.MODEL]
+                entry = entry or _in_force(usable, at_ns)
+            prices.append(Price(entry, found) if entry is not None or found is not None else None)
+        return _Timeline(starts, prices)
 
 
-def _find(provider: str | None, model: str) -> _Prices | None:
-    """The prices of a model, at the provider named, or at the one that its name points to."""
-    prefix, _, rest = model.partition("/")
-    for hint, name in ((provider, model), (None, model), (prefix, rest), (None, rest)):
-        if not name:
-            continue
-        if hint in SELF_HOSTED:
-            return None
-        at = _provider(hint, name)
-        found = at.find_model(name, all_providers=providers) if at is not None else None
-        if at is not None and found is not None:
-            return _Prices(found, f"{SOURCE_VERSION} {at.id}/{found.id}", _period(found))
-    return None
+_Row = TypeVar("_Row", Entry, Alias)
 
 
-def _provider(hint: str | None, model: str) -> Provider | None:
-    # Not by the package's own lookups: those remember every name that they were ever asked for.
-    if hint is not None:
-        return find_provider_by_id(providers, KNOWN_AS.get(hint, hint))
-    lower = model.lower()
-    return next((p for p in providers if p.model_match is not None and p.model_match.is_match(lower)), None)
+def _in_force(rows: list[_Row], at_ns: int) -> _Row | None:
+    """The first row that holds at a moment."""
+    return next((row for row in rows if row.from_ns <= at_ns < row.until_ns), None)
 
 
-def _period(model: ModelInfo) -> int:
-    if isinstance(model.prices, ModelPrice):
-        return 0
-    constraints = [conditional.constraint for conditional in model.prices]
-    if any(isinstance(constraint, TimeOfDateConstraint) for constraint in constraints):
-        return NS_PER_MINUTE
-    return NS_PER_DAY if any(constraint is not None for constraint in constraints) else 0
-
-
-def _rates(price: ModelPrice) -> _Rates:
-    starts = {-1}
-    for value in vars(price).values():
-        if isinstance(value, TieredPrices):
-            starts.update(tier.start for tier in value.tiers)
-    return _Rates(
-        tiers=tuple(_tier(price, start) for start in sorted(starts, reverse=True)),
-        input=price.input_mtok is not None,
-        output=price.output_mtok is not None,
-    )
-
-
-def _tier(price: ModelPrice, start: int) -> _Tier:
-    # Two and three tokens above the start lie within the tier, so differences are rates.
-    base = start + 2
-
-    def units(count: int, **more: int) -> int:
-        total = price.calc_price(Usage(input_tokens=count, **more))["total_price"]
-        return int((total * _SCALE).to_integral_value())
-
-    here = units(base)
-    fresh = units(base + 1) - here
-    return _Tier(
-        start=start,
-        fixed=here - base * fresh,
-        fresh=fresh,
-        cache_read=units(base, cache_read_tokens=1) - here + fresh,
-        cache_creation=units(base, cache_write_tokens=1) - here + fresh,
-        output=units(base, output_tokens=1) - here,
-        reasoning=units(base, output_tokens=1, output_reasoning_tokens=1) - here,
-    )
+def _meant(call: Call, alias: Alias) -> Call:
+    return Call(call.service, alias.means_provider or None, alias.means_model, call.tier)
 
 
 def span_cost(span: Span, prices: PriceList) -> Cost:
-    """What a span costs: as reported, else by the price of its model; only model calls cost.
+    """What a span costs: as the provider reports, else by the book, else by the public list.
 
     A reported cost wins, because who sets it knows the contract, the batch or the gateway's own prices; a list does
-    not. It does not win where the client is known to have worked it out of a list: ours is dated, and names its
-    version. But any list is better than none, and where a span tells of no caches, a client that asked the same list
-    for less than we do had seen cached tokens that it does not pass on (pydantic-ai 1.0). A failed call that reports
-    no usage has no known cost.
+    not. It does not win over an entry of the book that says so, nor where the client is known to have worked it out of
+    a list: ours is dated, and names its version. But any list is better than none, and where a span tells of no caches,
+    a client that asked the same list for less than we do had seen cached tokens that it does not pass on (pydantic-ai
+    1.0). A failed call costs what is known of it, as an estimate; one that tells nothing has no known cost. A tool
+    costs what the book says.
     """
     if span.kind not in COSTED_KINDS:
-        return UNPRICED
+        return _tool_cost(span, prices) if span.kind is _TOOL else UNPRICED
     reported, basis = span.reported_cost_nano, span.reported_cost_basis
-    if reported is not None and basis is _BILL:
-        return Cost(reported, PriceSource.PROVIDER, REPORTED)
-    cost = _listed(span, prices)
+    if reported is not None and basis is _BILL and not prices.book.has_overrides:
+        return Cost(reported, _PROVIDER, REPORTED)
+    found = prices.of_call(span)
+    cost = UNPRICED if found is None else _call_cost(span, found)
     if reported is None:
         return cost
+    if basis is _BILL:
+        wins = cost.nano is not None and found is not None and found.overrides
+        return cost if wins else Cost(reported, _PROVIDER, REPORTED)
     usage = span.usage
-    tells_caches = usage.cache_read is not None or usage.cache_creation is not None
-    if cost.nano is None or (basis is CostBasis.SAME_LIST and not tells_caches and reported < cost.nano):
-        return Cost(reported, PriceSource.PROVIDER, ESTIMATED)
-    return cost
+    knows_more = (
+        basis is _SAME_LIST
+        and cost.source is _GENAI_PRICES
+        and usage.cache_read is None
+        and usage.cache_creation is None
+        and cost.nano is not None
+        and reported < cost.nano
+    )
+    return Cost(reported, _PROVIDER, ESTIMATED, span.is_error) if cost.nano is None or knows_more else cost
 
 
-def _listed(span: Span, prices: PriceList) -> Cost:
-    """The price of the model that answered, else of the one that was asked."""
-    usage, cost = span.usage, UNPRICED
-    if usage.input is None and usage.output is None:
-        return cost
-    is_embedding = span.kind is _EMBEDDING
-    if span.response_model is not None:
-        cost = prices.cost(usage, span.provider, span.response_model, span.start_ns, is_embedding=is_embedding)
-    if cost.nano is None and span.request_model is not None:
-        cost = prices.cost(usage, span.provider, span.request_model, span.start_ns, is_embedding=is_embedding)
-    return cost
+def _call_cost(span: Span, found: Price) -> Cost:
+    usage, terms = span.usage, span.terms
+    if span.is_error:
+        given = usage.input if usage.input is not None else terms.estimated_input
+        output = usage.output if usage.output is not None else terms.estimated_output
+        if given is None and output is None:
+            return UNPRICED
+        # What a failed call does not tell adds nothing that is known.
+        usage = TokenUsage(given or 0, output or 0, usage.cache_read, usage.cache_creation, usage.reasoning)
+    elif usage.input is None and usage.output is None and not found.is_flat:
+        return UNPRICED
+    cost = found.cost(
+        usage,
+        span.start_ns,
+        needs_output=span.kind is not _EMBEDDING,
+        terms=terms,
+        duration_ns=span.end_ns - span.start_ns,
+    )
+    return cost._replace(is_estimate=True) if span.is_error and cost.nano is not None else cost
+
+
+def _tool_cost(span: Span, prices: PriceList) -> Cost:
+    entry = prices.of_tool(span)
+    if entry is None:
+        return UNPRICED
+    units = entry.call + entry.second * (span.end_ns - span.start_ns) // NS_PER_SECOND
+    return Cost(to_nano(units), _BOOK, entry.price_id, span.is_error)
 
 
 def counts_as_unpriced(span: Span, cost: Cost) -> bool:

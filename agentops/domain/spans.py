@@ -117,6 +117,25 @@ class TokenUsage:
     reasoning: int | None = None
 
 
+@dataclass(slots=True, frozen=True)
+class Terms:
+    """What else the price of a model call depends on, where its span says so.
+
+    ``tier`` is the provider's service tier, ``None`` for the standard one. Counts are parts of those in ``TokenUsage``.
+    ``estimated_*`` stand for counts that a call which was broken off does not tell: see ``dialects.terms``.
+    """
+
+    tier: str | None = None
+    audio_input: int | None = None
+    audio_cache_read: int | None = None
+    audio_output: int | None = None
+    cache_creation_1h: int | None = None
+    estimated_input: int | None = None
+    estimated_output: int | None = None
+
+
+NO_TERMS = Terms()
+
 #: How much a value of an attribution dimension is worth: lower wins.
 RANK_EXPLICIT = 0
 #: What an operator's rule says of a span.
@@ -155,6 +174,7 @@ class Span:
     tool_name: str | None = None
     tool_call_id: str | None = None
     usage: TokenUsage = field(default_factory=TokenUsage)
+    terms: Terms = NO_TERMS
     reported_cost_nano: int | None = None
     reported_cost_basis: CostBasis = CostBasis.BILL
     finish_reason: str | None = None
@@ -170,16 +190,17 @@ DEFAULT_ENVIRONMENT = "production"
 
 
 class Cost(NamedTuple):
-    """What one model call costs.
+    """What one model call or tool call costs.
 
-    ``nano`` is ``None`` when the model has no known price: unpriced, never zero.
-    ``price_id`` names the price and its version, for instance
-    ``genai-prices 0.2.3 openai/gpt-4o``.
+    ``nano`` is ``None`` when there is no known price: unpriced, never zero. ``price_id`` names the price and its
+    version, for instance ``genai-prices 0.2.3 openai/gpt-4o`` or ``book 12 v3``. ``is_estimate``: the call failed, so
+    that what is known of it may not be all that is billed.
     """
 
     nano: int | None
     source: PriceSource | None
     price_id: str | None
+    is_estimate: bool = False
 
 
 #: What is added up over spans, runs and rollups, in the order in which every statement lists it.

@@ -30,6 +30,7 @@ from agentops.costs.cells import (
 )
 from agentops.domain.runtree import Booking, Node, needs_tree, resolve
 from agentops.domain.spans import COSTED_KINDS, Cost, Kind, Span
+from agentops.domain.terms import stored_terms
 from agentops.runs import store as runs
 from agentops.runs.store import NO_MEASURES, RunDelta, RunKey, RunState, SpanKey, StoredSpan
 
@@ -339,4 +340,6 @@ def _span_row(entry: Entry, received_on: date, booking: Booking | None) -> tuple
         cost.price_id,
         merged_into,
         entry.content,
+        stored_terms(span),
+        cost.is_estimate,
     )

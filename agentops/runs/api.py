@@ -122,6 +122,7 @@ class Step(Schema):
     duration_ms: int
     cost_usd: Money
     price: Price
+    is_estimate: bool = Field(description="The call failed: what is known of it may not be all that is billed.")
     merged_into: str | None
     input_tokens: int | None
     output_tokens: int | None
@@ -256,6 +257,7 @@ def step_shape(step: StepRow) -> dict[str, Any]:
             "source": SOURCES[PriceSource(step.price_source)] if priced and step.price_source else None,
             "id": step.price_id if priced else None,
         },
+        "is_estimate": priced and step.is_estimate,
         "merged_into": step.merged_into.hex() if step.merged_into else None,
     }
 

@@ -82,7 +82,8 @@ class Span(models.Model):
 
     ``agent`` is the nearest agent at or above the span; ``own_agent`` what the span itself says.
     A model call that repeats another one names it in ``merged_into`` and costs nothing itself.
-    ``content`` is JSON text: prompts, completions, arguments, results, further attributes.
+    ``content`` is JSON text: prompts, completions, arguments, results, further attributes. ``terms`` is what its price
+    depends on besides the tokens (see ``domain.terms``); ``is_estimate``: its cost is one, because the call failed.
     """
 
     pk = models.CompositePrimaryKey("trace_id", "span_id", "service")
@@ -115,6 +116,8 @@ class Span(models.Model):
     price_id = models.TextField(null=True)
     merged_into = models.BinaryField(max_length=8, null=True)
     content = models.TextField(null=True)
+    terms = models.JSONField(null=True)
+    is_estimate = models.BooleanField(default=False)
 
     class Meta:
         managed = False

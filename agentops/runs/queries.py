@@ -347,7 +347,7 @@ def choose_run(runs: Sequence[RunRow], service: str = "") -> RunRow | None:
 
 @dataclass(frozen=True, slots=True)
 class StepRow:
-    """A span of a run as it is shown. ``content`` is JSON text, or ``None`` when it was not asked for."""
+    """A span of a run as it is shown. ``terms`` and ``content`` are JSON text; the latter only when asked for."""
 
     span_id: bytes
     parent_span_id: bytes | None
@@ -371,6 +371,8 @@ class StepRow:
     price_source: int | None
     price_id: str | None
     merged_into: bytes | None
+    is_estimate: bool
+    terms: str | None
     content: str | None = None
 
     @property
@@ -384,7 +386,8 @@ class StepRow:
         return round((self.end_ns - self.start_ns) / 1_000_000)
 
 
-_STEP_COLUMNS = ", ".join("cost_nano" if f.name == "own_cost_nano" else f.name for f in fields(StepRow))
+_EXPRESSIONS = {"own_cost_nano": "cost_nano", "terms": "terms::text"}
+_STEP_COLUMNS = ", ".join(_EXPRESSIONS.get(f.name, f.name) for f in fields(StepRow))
 _SKELETON = _STEP_COLUMNS.removesuffix(", content")
 # A condition on the day of receipt leaves the planner one partition or two to look at.
 _OF_RUN = """trace_id = %(trace_id)s AND service = %(service)s AND received_on BETWEEN %(first)s AND %(last)s"""

@@ -381,6 +381,8 @@ SPAN_COLUMNS = {
     "price_id": "text",
     "merged_into": "bytea",
     "content": "text",
+    "terms": "jsonb",
+    "is_estimate": "bool",
 }
 COPY_SPANS = f"COPY spans ({', '.join(SPAN_COLUMNS)}) FROM STDIN (FORMAT BINARY)"
 _SPAN_TYPES = list(SPAN_COLUMNS.values())

@@ -208,6 +208,7 @@ def step_detail(request: HttpRequest, trace_id: str, span_id: str) -> HttpRespon
         "title": waterfall.title(step),
         "kind": Kind(step.kind).name.lower(),
         "started_at": from_ns(step.start_ns),
+        "terms": json.loads(step.terms) if step.terms else {},
         "texts": waterfall.texts(content),
         "attributes": _attributes(content),
         "kept": bool(content),

@@ -125,6 +125,8 @@ def _row(line: Line, axis: Axis, excerpt: str, *, flat: bool) -> Row:
 def _exact_cost(line: Line) -> str:
     """All digits of a cost, and what it leaves out."""
     exact = formats.exact_money(line.cost_nano)
+    if exact and line.step.is_estimate:
+        exact += ", an estimate: the call failed"
     return f"{exact}, {line.unpriced:,} without a price" if exact and line.unpriced else exact
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from psycopg import Cursor
 from psycopg.pq import Format
 
 from agentops import columns
-from agentops.domain.spans import Kind
+from agentops.domain.spans import CostBasis, Kind, Terms
 from agentops.ingest.booking import Entry, book
 from agentops.ingest.connections import connect
 from tests.ingest.simulation import clear_books, read_books, run_entries
@@ -155,6 +156,18 @@ def test_a_run_that_goes_on_for_days_is_one_run(cursor: Cursor[Any]) -> None:
     cursor.execute("UPDATE runs SET first_received_at = first_received_at - interval '1 day'")
     book(cursor, entries[1::2], set())
     assert read_books(cursor) == expected
+
+
+def test_what_a_price_depends_on_is_stored_with_its_span(cursor: Cursor[Any]) -> None:
+    plain, particular = [entry for entry in run_entries(1, size=40) if entry.span.kind is Kind.LLM][:2]
+    particular.span.terms = Terms(tier="batch", audio_input=3)
+    particular.span.reported_cost_nano, particular.span.reported_cost_basis = 5, CostBasis.SAME_LIST
+    particular.cost = particular.cost._replace(is_estimate=True)
+    book(cursor, [plain, particular], set())
+    cursor.execute("SELECT span_id, terms::text, is_estimate FROM spans")
+    stored = {span_id: (terms and json.loads(terms), estimate) for span_id, terms, estimate in cursor.fetchall()}
+    terms = {"tier": "batch", "audio_input": 3, "reported_nano": 5, "reported_basis": 2}
+    assert stored == {plain.span.span_id: (None, False), particular.span.span_id: (terms, True)}
 
 
 class _Counting:

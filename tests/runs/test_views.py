@@ -234,6 +234,25 @@ def test_a_step_shows_its_price_its_texts_and_its_attributes(client: Client) -> 
         assert ("<html" in page) == (not headers)
 
 
+def test_a_step_says_what_its_price_depends_on_and_that_it_is_an_estimate(client: Client) -> None:
+    run = RunFactory()
+    terms = {"tier": "flex", "audio_input": 40, "cache_creation_1h": 2_048, "estimated_output": 1_234}
+    failed = SpanFactory(run=run, is_error=True, is_estimate=True, terms=terms)
+    page = client.get(step_page(run, failed)).content.decode()
+    for words in ("flex", "40 tokens of the input", "2,048 of the tokens", "estimate", "about 1,234 tokens out"):
+        assert words in page
+    usual = client.get(step_page(run, SpanFactory(run=run))).content.decode()
+    assert not any(words in usual for words in ("Service tier", "estimate", "Audio", "For an hour"))
+
+
+def test_a_tool_that_has_a_price_shows_its_cost(client: Client) -> None:
+    run = RunFactory()
+    tool = SpanFactory(run=run, kind=Kind.TOOL, cost_nano=7_500_000, price_source=2, price_id="book 3 v4")
+    page = client.get(step_page(run, tool)).content.decode()
+    for words in ("$0.0075", "$0.007500000", "from your price book", "book 3 v4"):
+        assert words in page
+
+
 def test_a_step_says_why_its_cost_is_not_known(client: Client) -> None:
     run = RunFactory()
     unpriced = SpanFactory(run=run, cost_nano=None)

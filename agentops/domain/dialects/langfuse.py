@@ -132,6 +132,23 @@ LANGFUSE = Dialect(
                 f"{_USAGE}completion_tokens_details.reasoning_tokens",
                 f"{_USAGE}output_tokens_details.reasoning_tokens",
             ),
+            "audio_input": (
+                f"{_USAGE}input_audio",
+                f"{_USAGE}input_audio_tokens",
+                f"{_USAGE}prompt_tokens_details.audio_tokens",
+                f"{_USAGE}input_tokens_details.audio_tokens",
+            ),
+            "audio_output": (
+                f"{_USAGE}output_audio",
+                f"{_USAGE}output_audio_tokens",
+                f"{_USAGE}completion_tokens_details.audio_tokens",
+                f"{_USAGE}output_tokens_details.audio_tokens",
+            ),
+            "cache_creation_1h": (
+                f"{_USAGE}input_ephemeral_1h_input_tokens",
+                f"{_USAGE}cache_creation_ephemeral_1h_input_tokens",
+                f"{_USAGE}cache_creation.ephemeral_1h_input_tokens",
+            ),
             "cost": (f"{_OBSERVATION}cost_details.total",),
             "prompt": (f"{_OBSERVATION}input",),
             "completion": (f"{_OBSERVATION}output",),

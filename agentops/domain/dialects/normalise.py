@@ -23,6 +23,8 @@ from agentops.domain.dialects.pydantic_ai import PYDANTIC_AI
 from agentops.domain.dialects.spring_ai import SPRING_AI
 from agentops.domain.dialects.strands import STRANDS
 from agentops.domain.dialects.table import Dialect, Names
+from agentops.domain.dialects.terms import FIELDS as TERMS
+from agentops.domain.dialects.terms import estimate, read_terms
 from agentops.domain.dialects.traceloop import TRACELOOP, TRACELOOP_CALL, TRACELOOP_DECORATED, TRACELOOP_IN_LANGCHAIN
 from agentops.domain.dialects.vercel_ai import VERCEL_AI
 from agentops.domain.spans import (
@@ -86,6 +88,7 @@ MAX_TAGS = 32
 _OTHER, _TOOL = Kind.OTHER, Kind.TOOL
 _TEXTS = (("prompt", "input"), ("completion", "output"), ("system", "system"))
 _USAGE = ("input", "output", "cache_read", "cache_creation", "reasoning")
+_TERMS = frozenset(TERMS)
 #: Names of frameworks that some put where the provider belongs.
 _FRAMEWORKS = frozenset(
     {
@@ -159,6 +162,8 @@ def normalise(raw: RawSpan, service: str, *, keep_content: bool = True, max_text
     if kind is _OTHER:
         return span
     _understand(span, fields)
+    if span.is_error and kind in COSTED_KINDS and (span.usage.input is None or span.usage.output is None):
+        estimate(span, fields, values.name(fields.get("error_message")) or raw.status_message)
     if keep_content:
         _keep_content(span, fields, max_text, raw=raw, dialect=dialect)
         if rest:
@@ -307,6 +312,8 @@ def _understand(span: Span, fields: Fields) -> None:
     streaming = get("streaming")
     span.streaming = streaming if isinstance(streaming, bool) else None
     _count(span, fields)
+    if not _TERMS.isdisjoint(fields):
+        span.terms = read_terms(fields)
     if "cost" in fields or "estimated_cost" in fields:
         _reported(span, fields)
 

@@ -27,6 +27,18 @@ COUNTS: Tables = {
         "output_token_details.reasoning",
         "thoughts_token_count",
     ),
+    "audio_input": (
+        "prompt_tokens_details.audio_tokens",
+        "input_tokens_details.audio_tokens",
+        "input_token_details.audio",
+    ),
+    "audio_output": (
+        "completion_tokens_details.audio_tokens",
+        "output_tokens_details.audio_tokens",
+        "output_token_details.audio",
+    ),
+    "cache_creation_1h": ("cache_creation.ephemeral_1h_input_tokens", "input_token_details.ephemeral_1h_input_tokens"),
+    "tier": ("service_tier",),
     "total": ("total_tokens", "total_token_count", "totalTokens"),
 }
 

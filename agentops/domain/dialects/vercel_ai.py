@@ -105,6 +105,8 @@ VERCEL_AI = Dialect(
             "result": ("ai.toolCall.result", "ai.toolCall.output"),
             "tags": (f"{_META}tags",),
             "cost": (f"{_PROVIDER}.gateway.cost",),
+            "tier": (f"{_PROVIDER}.openai.serviceTier", f"{_PROVIDER}.anthropic.usage.service_tier"),
+            "cache_creation_1h": (f"{_PROVIDER}.anthropic.usage.cache_creation.ephemeral_1h_input_tokens",),
         },
         before(
             genai.FIELDS,
