@@ -1,4 +1,4 @@
-"""What changes invoices: imports, and what each may differ by."""
+"""What settles: months are closed, invoices imported, and what each of these may differ by is set."""
 
 from __future__ import annotations
 
@@ -6,17 +6,25 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
 from django.db import connection, transaction
 
 from agentops.accounts.models import User
-from agentops.billing.models import Invoice, InvoiceTolerance
+from agentops.billing.charges import CLOSE
+from agentops.billing.models import Closing, Invoice, InvoiceTolerance
+from agentops.billing.statements import calendar, scope
 from agentops.domain.invoices import GENERIC, Bill, Layout, read_bill
 from agentops.domain.reconciliation import Tolerance
 
-#: Imports are few, and follow each other: two people with the same file import it once.
-LOCK = "SELECT pg_advisory_xact_lock(4206902)"
+#: Imports are few, and so are closings. They follow each other: two people who do the same thing do it once.
+LOCK_IMPORTS = "SELECT pg_advisory_xact_lock(4206902)"
+LOCK_CLOSINGS = "SELECT pg_advisory_xact_lock(4206903)"
+LONG_TIMEOUT = "SET LOCAL statement_timeout = '55s'"
+TOTAL = """
+UPDATE billing_closing SET total_nano = coalesce(
+    (SELECT sum(cost_nano) FROM billing_charge WHERE closing_id = %(closing)s), 0) WHERE id = %(closing)s
+"""
 COPY_LINES = "COPY billing_invoiceline (invoice_id, number, day, model, amount_nano, quantity, unit) FROM STDIN"
 COPY_PROBLEMS = "COPY billing_invoiceproblem (invoice_id, number, message, text) FROM STDIN"
 PROVIDERS = {
@@ -27,6 +35,23 @@ PROVIDERS = {
     "google": "Google",
     "": "Another",
 }
+
+
+class MonthNotOverError(ValueError):
+    """The month is not over (UTC)."""
+
+    def __init__(self, month: date) -> None:
+        super().__init__(f"{month:%B %Y} is not over yet. Months are those of UTC.")
+
+
+class NothingToCloseError(ValueError):
+    """The month is closed, or nothing was spent until its end that is not."""
+
+    def __init__(self, month: date, closing: Closing | None) -> None:
+        who = f" by {closing.closed_by}" if closing and closing.closed_by else ""
+        when = f" on {closing.closed_at:%d %b %Y}" if closing else ""
+        words = f"is closed already{when}{who}" if closing else "has nothing to close"
+        super().__init__(f"{month:%B %Y} {words}.")
 
 
 class OverlappingInvoiceError(ValueError):
@@ -48,6 +73,34 @@ class Imported:
 
     invoice: Invoice
     is_new: bool
+
+
+@transaction.atomic
+def close_months(*, through: date, by: User | None, now: datetime) -> list[Closing]:
+    """Close a month, and before it every earlier one that is open, in order; those that are closed now.
+
+    A closed month keeps what it charges, for good. Raises ``MonthNotOverError`` and ``NothingToCloseError``.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(LOCK_CLOSINGS)
+        cursor.execute(LONG_TIMEOUT)
+    known = calendar(now=now)
+    if known.state(through) == "running":
+        raise MonthNotOverError(through)
+    months = known.to_close(through)
+    if not months:
+        raise NothingToCloseError(through, known.closings.get(through))
+    return [_close(month, by, now) for month in months]
+
+
+def _close(month: date, by: User | None, now: datetime) -> Closing:
+    parameters = scope(calendar(now=now), month)
+    closing = Closing.objects.create(month=month, closed_by=by)
+    with connection.cursor() as cursor:
+        cursor.execute(CLOSE, parameters | {"closing": closing.pk})
+        cursor.execute(TOTAL, {"closing": closing.pk})
+    closing.refresh_from_db()
+    return closing
 
 
 def import_invoice(
@@ -73,7 +126,7 @@ def import_invoice(
     digest = _digest(content, bill.layout, provider, service)
     with transaction.atomic():
         with connection.cursor() as cursor:
-            cursor.execute(LOCK)
+            cursor.execute(LOCK_IMPORTS)
         if known := Invoice.objects.filter(digest=digest, is_current=True).first():
             return Imported(known, is_new=False)
         days = [line.day for line in bill.lines]

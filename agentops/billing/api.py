@@ -8,19 +8,26 @@ from typing import Annotated, Any, Literal
 
 from django.http import HttpRequest, StreamingHttpResponse
 from django.shortcuts import get_object_or_404
-from ninja import Field, File, Form, Query, Router, Schema, Status, UploadedFile
+from django.utils import timezone
+from ninja import Field, File, Form, Path, Query, Router, Schema, Status, UploadedFile
 from ninja.errors import HttpError
 
 from agentops.accounts.models import Role, User
 from agentops.accounts.roles import has_role
 from agentops.billing import exports, focus, reconciliation
 from agentops.billing.actions import (
+    MonthNotOverError,
+    NothingToCloseError,
     OverlappingInvoiceError,
     ReplacedInvoiceError,
+    close_months,
     import_invoice,
     set_tolerance,
 )
+from agentops.billing.models import Closing
 from agentops.billing.models import Invoice as InvoiceRecord
+from agentops.billing.statements import Line, list_months, statement
+from agentops.billing.statements import Statement as MonthlyStatement
 from agentops.catalog.models import Service
 from agentops.costs.api import Filters, read_filters
 from agentops.costs.queries import kept_since
@@ -31,6 +38,7 @@ from agentops.runs.api import Moment, Money, Text, usd
 router = Router(tags=["billing"])
 MAX_PROBLEMS = 1_000
 Dollars = Annotated[Decimal, Field(ge=0, le=1_000_000, decimal_places=9)]
+Month = Annotated[str, Path(pattern=r"^20\d\d-(0[1-9]|1[0-2])$", description="YYYY-MM")]
 Percent = Annotated[Decimal, Field(ge=0, le=100, decimal_places=2)]
 
 
@@ -136,6 +144,157 @@ def export_focus(request: HttpRequest, filters: Query[Filters]) -> StreamingHttp
     """Charges of known cost as FOCUS 1.4 (Cost and Usage): by day and all that they can be told apart by; UTC."""
     chosen, from_, until = read_filters(filters)
     return focus.focus_csv(request, chosen, from_, until, kept_since=kept_since())
+
+
+class MonthState(Schema):
+    """A month and how far it is; the total of an open one is what it would be charged now."""
+
+    month: str = Field(description="YYYY-MM, UTC.")
+    state: Literal["running", "open", "closed"]
+    total_usd: Money = Field(description="Exact; an open month's with the adjustments that it will charge.")
+    unpriced_calls: int
+    closed_at: Moment | None
+    closed_by: str | None
+
+
+class MonthList(Schema):
+    """Months with spend, the latest first."""
+
+    items: list[MonthState]
+
+
+class StatementLine(Schema):
+    """What a team is charged for one service, feature and model; ``of_month`` is the month that it is for."""
+
+    of_month: str
+    service: str
+    feature: str | None
+    model: str | None
+    tool: str | None
+    model_calls: int
+    tool_calls: int
+    unpriced_calls: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: Money = Field(description="Exact.")
+    amount_usd: str = Field(description="In cents, so that lines add up.")
+
+
+class TeamStatement(Schema):
+    """What a team is charged; ``team`` is ``null`` for services that belong to none."""
+
+    team: str | None
+    name: str | None
+    amount_usd: str
+    cost_usd: Money
+    lines: list[StatementLine]
+    adjustments: list[StatementLine]
+
+
+class Statement(Schema):
+    """A month: lines add up to their team's amount, and teams to the total."""
+
+    month: str
+    state: Literal["running", "open", "closed"]
+    closed_at: Moment | None
+    closed_by: str | None
+    amount_usd: str
+    adjustments_usd: str
+    unpriced_calls: int
+    teams: list[TeamStatement]
+
+
+@router.get("/statements", response=MonthList)
+def get_months(request: HttpRequest) -> dict[str, Any]:
+    """Every month with spend, and which are closed."""
+    del request
+    months = [
+        {
+            "month": f"{one.month:%Y-%m}",
+            "state": one.state,
+            "total_usd": usd(one.total_nano),
+            "unpriced_calls": one.unpriced_calls,
+            **_closing(one.closing),
+        }
+        for one in list_months(now=timezone.now())
+    ]
+    return {"items": months}
+
+
+@router.get("/statements/{month}", response=Statement)
+def get_statement(request: HttpRequest, month: Month) -> dict[str, Any]:
+    """What every team is charged for a month (UTC), in cents that add up."""
+    del request
+    return statement_shape(statement(parse_month(month), now=timezone.now()))
+
+
+@router.get("/statements/{month}/lines.csv", response={200: None})
+def export_statement(request: HttpRequest, month: Month, team: Text | None = None) -> StreamingHttpResponse:
+    """The same as CSV; of one team with its slug, of services without a team with an empty one."""
+    return exports.statement_csv(request, statement(parse_month(month), now=timezone.now()), team)
+
+
+@router.post("/statements/{month}/close", response=Statement)
+def close_statement(request: HttpRequest, month: Month) -> dict[str, Any]:
+    """Close a month, and every open one before it; what changes afterwards is charged with the next one."""
+    by = require(request, Role.OWNER)
+    try:
+        close_months(through=parse_month(month), by=by, now=timezone.now())
+    except (MonthNotOverError, NothingToCloseError) as error:
+        raise HttpError(409, str(error)) from error
+    return statement_shape(statement(parse_month(month), now=timezone.now()))
+
+
+def parse_month(month: str) -> date:
+    """The first day of a month of the API."""
+    return date.fromisoformat(f"{month}-01")
+
+
+def statement_shape(found: MonthlyStatement) -> dict[str, Any]:
+    """A statement as the contract spells it."""
+    return {
+        "month": f"{found.month:%Y-%m}",
+        "state": found.state,
+        **_closing(found.closing),
+        "amount_usd": exports.cents_usd(found.cents),
+        "adjustments_usd": exports.cents_usd(found.adjustments_cents),
+        "unpriced_calls": found.unpriced_calls,
+        "teams": [
+            {
+                "team": team.team or None,
+                "name": team.name or None,
+                "amount_usd": exports.cents_usd(team.cents),
+                "cost_usd": usd(team.cost_nano),
+                "lines": [_line(line) for line in team.lines],
+                "adjustments": [_line(line) for line in team.adjustments],
+            }
+            for team in found.teams
+        ],
+    }
+
+
+def _closing(closing: Closing | None) -> dict[str, Any]:
+    return {
+        "closed_at": closing.closed_at if closing else None,
+        "closed_by": closing.closed_by.get_username() if closing and closing.closed_by else None,
+    }
+
+
+def _line(line: Line) -> dict[str, Any]:
+    return {
+        "of_month": f"{line.month:%Y-%m}",
+        "service": line.service,
+        "feature": line.feature or None,
+        "model": line.model or None,
+        "tool": line.tool or None,
+        "model_calls": line.sums.llm_calls,
+        "tool_calls": line.sums.tool_calls,
+        "unpriced_calls": line.sums.unpriced_calls,
+        "input_tokens": line.sums.input_tokens,
+        "output_tokens": line.sums.output_tokens,
+        "cost_usd": usd(line.known_cost_nano),
+        "amount_usd": exports.cents_usd(line.cents),
+    }
 
 
 def require(request: HttpRequest, role: Role) -> User:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from django.http import HttpRequest, StreamingHttpResponse
 
 from agentops.billing.reconciliation import Reconciliation
+from agentops.billing.statements import Statement
 from agentops.runs.api import usd
 from agentops.sheets import csv_file, safe_cell
 
@@ -19,6 +22,60 @@ RECONCILIATION = (
     "verdict",
     "within_tolerance",
 )
+
+STATEMENT = (
+    "month",
+    "state",
+    "team",
+    "team_name",
+    "kind",
+    "of_month",
+    "service",
+    "feature",
+    "model",
+    "tool",
+    "model_calls",
+    "tool_calls",
+    "unpriced_calls",
+    "input_tokens",
+    "output_tokens",
+    "cost_usd",
+    "amount_usd",
+)
+
+
+def statement_csv(request: HttpRequest, statement: Statement, team: str | None) -> StreamingHttpResponse:
+    """Every line of a month, or of one team's: the exact cost, and the amount in cents that adds up."""
+    rows = (
+        [
+            f"{statement.month:%Y-%m}",
+            statement.state,
+            safe_cell(one.team),
+            safe_cell(one.name),
+            "charge" if line.month == statement.month else "adjustment",
+            f"{line.month:%Y-%m}",
+            safe_cell(line.service),
+            safe_cell(line.feature),
+            safe_cell(line.model),
+            safe_cell(line.tool),
+            line.sums.llm_calls,
+            line.sums.tool_calls,
+            line.sums.unpriced_calls,
+            line.sums.input_tokens,
+            line.sums.output_tokens,
+            usd(line.known_cost_nano),
+            cents_usd(line.cents),
+        ]
+        for one in statement.teams
+        if team is None or one.team == team
+        for line in one.all_lines
+    )
+    return csv_file(request, f"statement-{statement.month:%Y-%m}.csv", STATEMENT, rows)
+
+
+def cents_usd(cents: int) -> str:
+    """Whole cents as dollars: ``1286.40``."""
+    return f"{Decimal(cents).scaleb(-2):.2f}"
 
 
 def reconciliation_csv(request: HttpRequest, compared: Reconciliation) -> StreamingHttpResponse:

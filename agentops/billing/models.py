@@ -1,10 +1,59 @@
-"""What is settled: providers' invoices as imported, and how far each may differ from the books."""
+"""What is settled: months that are closed, and providers' invoices with what they may differ by from the books."""
 
 from __future__ import annotations
 
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
+
+
+class Closing(models.Model):
+    """A month (UTC) that somebody closed: its charges stand, and what changes later is charged with the next one."""
+
+    month = models.DateField(unique=True)
+    total_nano = models.DecimalField(max_digits=38, decimal_places=0, default=0)
+    closed_at = models.DateTimeField(auto_now_add=True)
+    closed_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+
+    class Meta:
+        ordering = ("-month",)
+
+    def __str__(self) -> str:
+        return f"{self.month:%B %Y}"
+
+
+class Charge(models.Model):
+    """What a closed month charges for one day: the spend of its own days, and what changed of days closed before.
+
+    ``team`` is the slug of the team that owned the service at the closing of the day's own month, empty for none. The
+    sum of a day's charges over all closings is what is recognised of it.
+    """
+
+    pk = models.CompositePrimaryKey("closing", "day", "environment", "service", "feature", "model", "tool")
+    closing = models.ForeignKey(Closing, on_delete=models.PROTECT, related_name="charges", db_index=False)
+    day = models.DateField()
+    environment = models.TextField(db_collation="C")
+    service = models.TextField(db_collation="C")
+    feature = models.TextField(db_collation="C")
+    model = models.TextField(db_collation="C")
+    tool = models.TextField(db_collation="C")
+    team = models.TextField(db_collation="C")
+    team_name = models.TextField()
+    cost_nano = models.DecimalField(max_digits=38, decimal_places=0)
+    unpriced_calls = models.BigIntegerField()
+    llm_calls = models.BigIntegerField()
+    tool_calls = models.BigIntegerField()
+    input_tokens = models.BigIntegerField()
+    output_tokens = models.BigIntegerField()
+    cache_read_input_tokens = models.BigIntegerField()
+    cache_creation_input_tokens = models.BigIntegerField()
+    reasoning_output_tokens = models.BigIntegerField()
+
+    class Meta:
+        indexes = (models.Index(fields=("day", "service"), name="billing_charge_day"),)
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.service} {self.feature} {self.model}"
 
 
 class Invoice(models.Model):

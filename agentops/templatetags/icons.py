@@ -13,6 +13,7 @@ ICONS = {
     "overview": "M1.5 8.5h3l2-5 3 9 2-4h3",
     "runs": "M2 3.5h12M2 8h7M2 12.5h9",
     "spend": "M2.5 14V8M8 14V2.5M13.5 14V6M1 14h14",
+    "statements": "M2.5 3.5h11v10h-11zM2.5 6.5h11M5.5 2v3M10.5 2v3M6 10l1.5 1.5L10.5 9",
     "invoices": "M3.5 1.5h9v13l-2.25-1.5L8 14.5 5.75 13 3.5 14.5zM6 5h4M6 8h4",
     "operations": "M2 3h12v4H2zM2 9h12v4H2zM4.5 5h.01M4.5 11h.01",
     "setup": "M10.5 5.5a3 3 0 1 1-1 2.24L3 14H1.5v-2.5l6-6M12 4h.01",

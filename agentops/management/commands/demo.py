@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand
 
+from agentops.accounts.models import User
 from agentops.demo.exporter import Exporter, ExportError
 from agentops.demo.history import Past, load
 from agentops.demo.live import Traffic, run
 from agentops.demo.people import began_on, create_people, demo_key, demo_password, home
+from agentops.demo.settled import settle
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -47,6 +49,7 @@ class Command(BaseCommand):
             try:
                 sent = load(past, _HISTORY_DAYS, lambda: Exporter(send_to, key, stop), stop, lambda *_: None)
                 logger.info("history: %d spans of %d days", sent, _HISTORY_DAYS)
+                settle(now=now, by=User.objects.filter(username="owner").first())
             except ExportError as error:
                 logger.warning("the history is incomplete: %s", error)
 
