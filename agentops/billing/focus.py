@@ -6,6 +6,7 @@ neither empty nor a placeholder, and it is not zero.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -23,7 +24,6 @@ from agentops.domain.vendors import maker, provider_name
 from agentops.runs.api import SOURCES, usd
 from agentops.sheets import csv_file, safe_cell
 
-VERSION = "1.4"
 COSTS = ("BilledCost", "ContractedCost", "EffectiveCost", "ListCost")
 #: What every charge has in common.
 CONSTANTS = {
@@ -32,16 +32,14 @@ CONSTANTS = {
     "BillingCurrency": "USD",
     "ChargeCategory": "Usage",
     "ChargeFrequency": "Usage-Based",
-    "ConsumedUnit": "Tokens",
     "PricingCategory": "Standard",
-    "PricingUnit": "Tokens",
     "ServiceCategory": "AI and Machine Learning",
     "ServiceSubcategory": "Generative AI",
-    "SkuMeter": "Tokens",
 }
 #: Our own columns that are sums.
 MEASURED = {
     "x_ModelCalls": "llm_calls",
+    "x_ToolCalls": "tool_calls",
     "x_UnpricedCalls": "unpriced_calls",
     "x_InputTokens": "input_tokens",
     "x_OutputTokens": "output_tokens",
@@ -49,6 +47,7 @@ MEASURED = {
     "x_CacheCreationInputTokens": "cache_creation_input_tokens",
     "x_ReasoningOutputTokens": "reasoning_output_tokens",
 }
+_VERSION = re.compile(r"^book \d+ (v\d+)|^genai-prices (\S+)")
 #: All mandatory columns, those whose condition holds here (usage is measured, there are unit prices and sub accounts)
 #: and some that are recommended, then our own: each group by name.
 COLUMNS = (
@@ -90,6 +89,7 @@ COLUMNS = (
     "x_Environment",
     "x_Feature",
     "x_InputTokens",
+    "x_IsEstimate",
     "x_Maker",
     "x_Model",
     "x_ModelCalls",
@@ -97,10 +97,14 @@ COLUMNS = (
     "x_Owner",
     "x_PriceId",
     "x_PriceSource",
+    "x_PriceVersion",
     "x_ReasoningOutputTokens",
     "x_Release",
+    "x_ServiceTier",
     "x_Session",
     "x_Team",
+    "x_Tool",
+    "x_ToolCalls",
     "x_UnpricedCalls",
     "x_User",
 )
@@ -120,46 +124,69 @@ def _charge(row: Sequence[Any], owners: dict[str, Ownership]) -> list[Any]:
     day, *rest = row
     keys: dict[str, Any] = dict(zip(CHARGE_KEYS, rest, strict=False))
     totals = dict(zip(MEASURES, rest[len(CHARGE_KEYS) :], strict=True))
-    model, service, owner = keys["model"], keys["service"], owners.get(keys["service"])
-    provider = provider_name(keys["provider"], model)
-    tokens = totals["input_tokens"] + totals["output_tokens"]
     month = truncate(day, "month")
-    texts = {
-        "ChargeDescription": f"{model or 'Unnamed model'} tokens used by {service}",
+    values = {
+        **CONSTANTS,
+        **dict.fromkeys(COSTS, usd(Decimal(totals["cost_nano"]))),
+        **_quantities(totals),
+        "BillingPeriodStart": _time(month),
+        "BillingPeriodEnd": _time(step(month, "month")),
+        "ChargePeriodStart": _time(day),
+        "ChargePeriodEnd": _time(day + DAY),
+        "x_IsEstimate": "true" if keys["is_estimate"] else "false",
+        **{column: safe_cell(text) for column, text in _texts(keys, owners.get(keys["service"])).items()},
+        **{column: totals[measure] for column, measure in MEASURED.items()},
+    }
+    return [values.get(column) for column in COLUMNS]
+
+
+def _quantities(totals: dict[str, Any]) -> dict[str, Any]:
+    """What is paid for: tokens, or calls of what takes none or does not tell them."""
+    tokens, calls = totals["input_tokens"] + totals["output_tokens"], totals["llm_calls"] + totals["tool_calls"]
+    quantity, unit = (tokens, "Tokens") if tokens else (calls, "Requests")
+    return {
+        **dict.fromkeys(("ConsumedQuantity", "PricingQuantity"), quantity),
+        **dict.fromkeys(("ConsumedUnit", "PricingUnit", "SkuMeter"), unit),
+    }
+
+
+def _texts(keys: dict[str, Any], owner: Ownership | None) -> dict[str, str | None]:
+    """The columns that hold what somebody called something."""
+    model, tool, service = keys["model"], keys["tool"], keys["service"]
+    provider = provider_name(keys["provider"], model)
+    sku = model or tool or provider
+    return {
+        "ChargeDescription": f"{model or tool or 'Unnamed model'} used by {service}",
         "HostProviderName": provider,
         "InvoiceIssuerName": provider,
-        "ServiceName": f"{provider} models",
+        "ServiceName": f"{provider} tools" if tool else f"{provider} models",
         "ServiceProviderName": provider,
-        "SkuId": model or provider,
-        "SkuPriceId": model or provider,
+        "SkuId": sku,
+        "SkuPriceId": f"{sku} ({keys['tier']})" if keys["tier"] else sku,
         "SubAccountId": service,
         "SubAccountName": service,
         "x_Agent": keys["agent"],
         "x_Environment": keys["environment"],
         "x_Feature": keys["feature"],
-        "x_Maker": maker(model),
+        "x_Maker": maker(model) if model else None,
         "x_Model": model,
         "x_Owner": owner.owner if owner else None,
         "x_PriceId": keys["price_id"],
         "x_PriceSource": SOURCES[PriceSource(keys["price_source"])] if keys["price_source"] else None,
+        "x_PriceVersion": _price_version(keys["price_id"]),
         "x_Release": keys["release"],
+        "x_ServiceTier": keys["tier"],
         "x_Session": keys["session"],
         "x_Team": owner.team if owner else None,
+        "x_Tool": tool,
         "x_User": keys["user"],
     }
-    values = {
-        **CONSTANTS,
-        **dict.fromkeys(COSTS, usd(Decimal(totals["cost_nano"]))),
-        "BillingPeriodStart": _time(month),
-        "BillingPeriodEnd": _time(step(month, "month")),
-        "ChargePeriodStart": _time(day),
-        "ChargePeriodEnd": _time(day + DAY),
-        "ConsumedQuantity": tokens,
-        "PricingQuantity": tokens,
-        **{column: safe_cell(text) for column, text in texts.items()},
-        **{column: totals[measure] for column, measure in MEASURED.items()},
-    }
-    return [values.get(column) for column in COLUMNS]
+
+
+def _price_version(price_id: str) -> str:
+    """The version in ``genai-prices 0.2.3 openai/gpt-4o`` or ``book 12 v3``; empty for what a provider reported."""
+    found = _VERSION.search(price_id)
+    return found[1] or found[2] if found else ""
 
 
 def _time(moment: datetime) -> str:

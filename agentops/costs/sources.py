@@ -93,9 +93,11 @@ _INDEXED = {
 CHARGE_KEYS = {
     **{name: SPAN_KEYS[name] for name in ("environment", "service", "feature", "model")},
     "provider": "coalesce(s.provider, '')",
-    **{name: SPAN_KEYS[name] for name in ("agent", "user", "session", "release")},
+    **{name: SPAN_KEYS[name] for name in ("agent", "tool", "user", "session", "release")},
     "price_source": "coalesce(s.price_source, 0)",
     "price_id": "coalesce(s.price_id, '')",
+    "tier": "coalesce(s.terms ->> 'tier', '')",
+    "is_estimate": "s.is_estimate",
 }
 _RUN_MEASURES = ", ".join(f"r.{m}" for m in MEASURES)
 _SPAN_MEASURES = ", ".join(f"{SPAN_MEASURES[m]} AS {m}" for m in MEASURES)
@@ -311,7 +313,7 @@ def bucket_of(moment: str, buckets: Buckets) -> str:
 def charges(
     filters: SpendFilters, from_: datetime, until: datetime, *, kept_since: datetime, owners: dict[str, Ownership]
 ) -> Source:
-    """Model calls with a known cost of whole days, by day and all of ``CHARGE_KEYS``, in that order.
+    """Calls with a known cost of whole days, by day and all of ``CHARGE_KEYS``, in that order.
 
     Days before ``kept_since`` have no spans any more: there the rollup of models answers as far as anything of it has
     a cost, with the keys that it does not know empty; not at all when the filters ask for more.
@@ -320,11 +322,11 @@ def charges(
     kept_since = min(max(begin, kept_since), end)
     keys = ", ".join(f'{expression} AS "{name}"' for name, expression in CHARGE_KEYS.items())
     columns = ", ".join(f'"{name}"' for name in CHARGE_KEYS)
-    extra = f"AND {_IS_MODEL} AND s.cost_nano IS NOT NULL"
-    source = _spans(keys, filters, kept_since, end, owners, extra=extra)
+    source = _spans(keys, filters, kept_since, end, owners, extra="AND s.cost_nano IS NOT NULL")
     sql, parameters = source.sql, source.parameters
     if begin < kept_since and not any(getattr(filters, name) for name in DIMENSIONS if name != "model"):
-        named = {"environment": "u.environment", "service": "u.service", "model": "u.key", "price_source": "0"}
+        named = {"environment": "u.environment", "service": "u.service", "model": "u.key"}
+        named |= {"price_source": "0", "is_estimate": "false"}
         keys = ", ".join(f'{named.get(name, repr(""))} AS "{name}"' for name in CHARGE_KEYS)
         rolled = _rollups(keys, "model", filters.model, filters, _pieces(begin, kept_since, None), owners)
         known = "cost_nano <> 0 OR (unpriced_calls = 0 AND input_tokens + output_tokens > 0)"

@@ -20,7 +20,7 @@ from agentops.catalog.models import Service
 from agentops.costs import queries
 from agentops.costs.sources import SpendFilters
 from agentops.domain.periods import DAY, truncate
-from agentops.domain.spans import Cost, Kind, PriceSource, Span, TokenUsage
+from agentops.domain.spans import Cost, Kind, PriceSource, Span, Terms, TokenUsage
 from agentops.ingest.booking import Entry
 from tests.billing.focus_rules import COLUMNS, violations
 from tests.costs.booking import START, book_entries, book_runs
@@ -58,7 +58,9 @@ def _call(seed: int, *, cost: int | None = 5, model: str | None = "gpt-4o", at: 
             name: (more[name], 0) for name in ("user", "session", "feature", "release", "environment") if name in more
         },
     )
-    return Entry(span, Cost(cost, more.get("source", PriceSource.BOOK) if cost is not None else None, "price 1"), None)
+    span.terms = Terms(tier=more.get("tier"))
+    price = more.get("price", (PriceSource.BOOK, "book 12 v3"))
+    return Entry(span, Cost(cost, *(price if cost is not None else (None, None)), more.get("is_estimate", False)), None)
 
 
 @pytest.mark.parametrize("kept_since", [START - DAY, START + DAY, START + 9 * DAY], ids=["spans", "both", "rollups"])
@@ -70,7 +72,8 @@ def test_the_file_keeps_every_rule_and_holds_the_books(db: None, kept_since: dat
     for column in ("BilledCost", "EffectiveCost", "ListCost", "ContractedCost"):
         assert sum(Decimal(row[column]) for row in rows) * 10**9 == total.cost_nano > 0
     for row in rows:
-        assert int(row["x_InputTokens"]) + int(row["x_OutputTokens"]) == int(row["PricingQuantity"])
+        tokens = int(row["x_InputTokens"]) + int(row["x_OutputTokens"])
+        assert int(row["PricingQuantity"]) == (tokens or int(row["x_ModelCalls"]))
 
 
 @pytest.mark.parametrize(
@@ -110,18 +113,50 @@ def test_a_charge_says_all_that_is_known_of_it(db: None) -> None:
     owner = User.objects.create_user("ada")
     Service.objects.create(slug="support", team=team, owner=owner)
     known = {"user": "u-1", "session": "s-1", "feature": "refunds", "release": "1.2", "environment": "staging"}
-    book_entries([_call(1, **known), _call(2, **known), _call(3, source=PriceSource.PROVIDER, **known)])
+    book_entries([_call(1, **known), _call(2, **known), _call(3, price=(PriceSource.PROVIDER, "reported"), **known)])
     first, second = export()
     assert {name: first[name] for name in first if name.startswith("x_")} == {
         "x_Agent": "triage", "x_CacheCreationInputTokens": "5", "x_CacheReadInputTokens": "10",
-        "x_Environment": "staging", "x_Feature": "refunds", "x_InputTokens": "100", "x_Maker": "OpenAI",
-        "x_Model": "gpt-4o", "x_ModelCalls": "1", "x_OutputTokens": "20", "x_Owner": "ada", "x_PriceId": "price 1",
-        "x_PriceSource": "provider",
-        "x_ReasoningOutputTokens": "7", "x_Release": "1.2", "x_Session": "s-1", "x_Team": "care",
+        "x_Environment": "staging", "x_Feature": "refunds", "x_InputTokens": "100", "x_IsEstimate": "false",
+        "x_Maker": "OpenAI", "x_Model": "gpt-4o", "x_ModelCalls": "1", "x_OutputTokens": "20", "x_Owner": "ada",
+        "x_PriceId": "reported", "x_PriceSource": "provider", "x_PriceVersion": "", "x_ReasoningOutputTokens": "7",
+        "x_Release": "1.2", "x_ServiceTier": "", "x_Session": "s-1", "x_Team": "care", "x_Tool": "", "x_ToolCalls": "0",
         "x_UnpricedCalls": "0", "x_User": "u-1",
     }  # fmt: skip
     assert (second["x_PriceSource"], second["x_ModelCalls"], second["BilledCost"]) == ("book", "2", "0.00000001")
     assert (first["SubAccountId"], first["SkuId"], first["ServiceProviderName"]) == ("support", "gpt-4o", "OpenAI")
+
+
+def test_prices_tiers_and_estimates_are_told_apart(db: None) -> None:
+    public = (PriceSource.GENAI_PRICES, "genai-prices 0.2.3 openai/gpt-4o")
+    book_entries([
+        _call(1), _call(2, price=public), _call(3, price=(PriceSource.BOOK, f"book 7 v2 on {public[1]}")),
+        _call(4, price=public, tier="batch"), _call(5, price=public, is_estimate=True),
+    ])  # fmt: skip
+    rows = export()
+    assert violations(focus.COLUMNS, rows) == []
+    told = ("SkuId", "SkuPriceId", "x_PriceSource", "x_PriceVersion", "x_ServiceTier", "x_IsEstimate")
+    assert sorted(tuple(row[column] for column in told) for row in rows) == [
+        ("gpt-4o", "gpt-4o", "book", "v2", "", "false"),
+        ("gpt-4o", "gpt-4o", "book", "v3", "", "false"),
+        ("gpt-4o", "gpt-4o", "genai-prices", "0.2.3", "", "false"),
+        ("gpt-4o", "gpt-4o", "genai-prices", "0.2.3", "", "true"),
+        ("gpt-4o", "gpt-4o (batch)", "genai-prices", "0.2.3", "batch", "false"),
+    ]
+
+
+def test_tools_with_a_price_and_calls_without_tokens_are_charged_by_the_call(db: None) -> None:
+    tool, broken = _call(1, provider=None), _call(2, is_estimate=True)
+    tool.span.kind, tool.span.tool_name = Kind.TOOL, "web_search"
+    broken.span.usage = TokenUsage()
+    book_entries([tool, broken])
+    rows = export()
+    assert violations(focus.COLUMNS, rows) == []
+    told = ("SkuId", "PricingQuantity", "PricingUnit", "SkuMeter", "x_Tool", "x_Model", "x_ToolCalls", "BilledCost")
+    assert sorted(tuple(row[column] for column in told) for row in rows) == [
+        ("gpt-4o", "1", "Requests", "Requests", "", "gpt-4o", "0", "0.000000005"),
+        ("web_search", "1", "Requests", "Requests", "web_search", "", "1", "0.000000005"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -136,7 +171,7 @@ def test_a_charge_says_all_that_is_known_of_it(db: None) -> None:
         ),
         (None, "claude-sonnet-4-5", "Anthropic", "claude-sonnet-4-5", "Anthropic"),
         ("vllm", "in-house", "vllm", "in-house", "Unknown"),
-        (None, None, "Unknown", "Unknown", "Unknown"),
+        (None, None, "Unknown", "Unknown", ""),
     ],
 )
 def test_who_sells_and_who_makes_a_model_is_told_as_far_as_anybody_knows(
