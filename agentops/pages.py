@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlencode
@@ -14,10 +14,12 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from django.utils import timezone
 
+from agentops.domain.periods import add_months, midnight
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from django.http import HttpRequest
+    from django.http import HttpRequest, QueryDict
 
 Interval = Literal["hour", "day"]
 
@@ -29,10 +31,20 @@ RANGES: dict[str, tuple[timedelta, str]] = {
     "30d": (timedelta(days=30), "Last 30 days"),
     "90d": (timedelta(days=90), "Last 90 days"),
 }
+#: Query-string name and words of the ranges that the calendar of a time zone gives.
+CALENDAR = {
+    "today": "Today",
+    "yesterday": "Yesterday",
+    "week": "This week",
+    "month": "This month",
+    "last-month": "Last month",
+    "year": "This year",
+}
 DEFAULT_RANGE = "24h"
 CUSTOM, SINCE = "custom", "Since"
 #: The parameters that a link keeps when it leads from page to page.
-SHARED_PARAMETERS = ("range", "from", "until", "environment")
+SHARED_PARAMETERS = ("range", "from", "until", "timezone", "environment")
+UTC_ZONE = ZoneInfo("UTC")
 #: A range longer than this is shown by day.
 LONGEST_BY_HOUR = timedelta(days=8)
 MAX_ENVIRONMENT_CHARS = 128
@@ -47,8 +59,8 @@ class InvalidCursorError(ValueError):
 class Window:
     """A half-open span of time ``[from_, until)``, aware, in UTC.
 
-    ``name`` is its query-string value (``24h``, ``custom``), ``label`` its words, ``interval`` the
-    bucket that suits a chart of it.
+    ``name`` is its query-string value (``24h``, ``month``, ``custom``), ``label`` its words, ``interval`` the
+    bucket that suits a chart of it, ``ends_now`` whether it goes on with the time.
     """
 
     from_: datetime
@@ -56,6 +68,7 @@ class Window:
     name: str
     label: str
     interval: Interval
+    ends_now: bool = True
 
     @property
     def length(self) -> timedelta:
@@ -69,9 +82,11 @@ class Window:
 
     @property
     def during(self) -> str:
-        """When something happened: ``in the last 24 hours``, ``from 24 Nov 10:00 to …``, ``since 25 Nov 00:00``."""
-        if self.name != CUSTOM:
+        """When something happened: ``in the last 24 hours``, ``from 24 Nov 10:00 to …``, ``this month``."""
+        if self.name in RANGES:
             return f"in the {self.words}"
+        if self.name in CALENDAR:
+            return self.words
         return self.words if self.label.startswith(SINCE) else f"from {self.words}"
 
     @classmethod
@@ -82,15 +97,35 @@ class Window:
         return cls(now - length, now, name, label, _interval(length))
 
     @classmethod
-    def parse(cls, parameters: Mapping[str, Any], *, now: datetime) -> Window:
+    def of_calendar(cls, name: str, *, now: datetime, zone: tzinfo) -> Window:
+        """The window of that name in a zone's calendar; what is not over yet ends now."""
+        today = now.astimezone(zone).date()
+        first = today.replace(day=1)
+        days = {
+            "today": (today, None),
+            "yesterday": (today - timedelta(days=1), today),
+            "week": (today - timedelta(days=today.weekday()), None),
+            "month": (first, None),
+            "last-month": (add_months(first, -1), first),
+            "year": (today.replace(month=1, day=1), None),
+        }
+        begin, end = days[name]
+        from_ = midnight(begin, zone)
+        until = midnight(end, zone) if end else max(now, from_ + timedelta(hours=1))
+        return cls(from_, until, name, CALENDAR[name], _interval(until - from_), ends_now=end is None)
+
+    @classmethod
+    def parse(cls, parameters: Mapping[str, Any], *, now: datetime, zone: tzinfo = UTC) -> Window:
         """The window that ``range``, ``from`` and ``until`` ask for.
 
-        Moments are ISO 8601, in UTC unless they say otherwise. With ``from`` or ``until`` given the
+        Moments are ISO 8601, of the zone unless they say otherwise. With ``from`` or ``until`` given the
         range is custom; a missing end is now, a missing start a day before the end. What cannot be
         read, or ends before it starts, is the default range: a page never fails over its address.
         """
         name = str(parameters.get("range") or "")
-        from_, until = _moment(parameters.get("from")), _moment(parameters.get("until"))
+        if name in CALENDAR:
+            return cls.of_calendar(name, now=now, zone=zone)
+        from_, until = _moment(parameters.get("from"), zone), _moment(parameters.get("until"), zone)
         if name in RANGES or (from_ is None and until is None):
             return cls.relative(name, now=now)
         is_open = until is None
@@ -101,9 +136,9 @@ class Window:
             return cls.relative("", now=now)
         if from_ >= until:
             return cls.relative("", now=now)
-        begin, end = (f"{moment:{_style(moment, now)}}" for moment in (from_, until))
+        begin, end = (f"{_local(moment, zone):{_style(moment, now)}}" for moment in (from_, until))
         label = f"{SINCE} {begin}" if is_open else f"{begin} to {end}"
-        return cls(from_, until, CUSTOM, label, _interval(until - from_))
+        return cls(from_, until, CUSTOM, label, _interval(until - from_), ends_now=is_open)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,18 +149,48 @@ class PageContext:
     environment: str
     now: datetime
     kept: str
+    zone: ZoneInfo = UTC_ZONE
 
     @property
     def ranges(self) -> list[tuple[str, str, bool]]:
         """Name, words and whether it is the current one, of each range of the menu."""
         return [(name, label, name == self.window.name) for name, (_, label) in RANGES.items()]
 
+    @property
+    def calendar(self) -> list[tuple[str, str, bool]]:
+        """The same of the ranges of the calendar."""
+        return [(name, label, name == self.window.name) for name, label in CALENDAR.items()]
+
+    @property
+    def local_range(self) -> tuple[str, str]:
+        """Start and end as a form shows them: in the zone, to the minute."""
+        begin, end = (_local(moment, self.zone) for moment in (self.window.from_, self.window.until))
+        return f"{begin:%Y-%m-%dT%H:%M}", f"{end:%Y-%m-%dT%H:%M}"
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """A filter in force: what it is of, its value, and the query string without it."""
+
+    label: str
+    value: str
+    href: str
+
+    @classmethod
+    def of(cls, parameters: QueryDict, name: str, value: str, label: str, words: str = "") -> Chip:
+        """The chip of one value of a parameter."""
+        rest = parameters.copy()
+        rest.pop("cursor", None)
+        rest.setlist(name, [text for text in rest.getlist(name) if text.strip() != value])
+        return cls(label, words or value, f"?{rest.urlencode()}")
+
 
 def read_page(parameters: Mapping[str, Any], *, now: datetime) -> PageContext:
     """The page parameters among the query parameters; ``kept`` is the query string links carry on."""
     environment = str(parameters.get("environment") or "").replace("\0", "")[:MAX_ENVIRONMENT_CHARS]
     kept = {name: str(parameters[name]) for name in SHARED_PARAMETERS if parameters.get(name)}
-    return PageContext(Window.parse(parameters, now=now), environment, now, urlencode(kept))
+    zone = find_zone(str(parameters.get("timezone") or "")) or UTC_ZONE
+    return PageContext(Window.parse(parameters, now=now, zone=zone), environment, now, urlencode(kept), zone)
 
 
 @cache
@@ -173,10 +238,18 @@ def _style(moment: datetime, now: datetime) -> str:
     return "%d %b %H:%M" if moment.year == now.year else "%d %b %Y %H:%M"
 
 
-def _moment(text: object) -> datetime | None:
+def _local(moment: datetime, zone: tzinfo) -> datetime:
+    """A moment as a zone's clocks show it; in UTC where they cannot."""
+    try:
+        return moment.astimezone(zone)
+    except OverflowError:
+        return moment
+
+
+def _moment(text: object, zone: tzinfo) -> datetime | None:
     """An aware moment in UTC, or None for what is no ISO 8601 date or time."""
     try:
         moment = datetime.fromisoformat(str(text or ""))
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        return (moment.replace(tzinfo=zone) if moment.tzinfo is None else moment).astimezone(UTC)
     except (ValueError, OverflowError):
         return None

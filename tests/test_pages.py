@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.test import RequestFactory
@@ -64,6 +65,44 @@ def test_a_custom_range_is_read_in_utc(
     assert window.name == "custom"
 
 
+@pytest.mark.parametrize(
+    ("name", "from_", "until"),
+    [
+        ("today", "2026-03-29T00:00", None),
+        ("yesterday", "2026-03-28T00:00", "2026-03-29T00:00"),
+        ("week", "2026-03-23T00:00", None),
+        ("month", "2026-03-01T00:00", None),
+        ("last-month", "2026-02-01T00:00", "2026-03-01T00:00"),
+        ("year", "2026-01-01T00:00", None),
+    ],
+)
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "Asia/Kolkata"])
+def test_the_ranges_of_the_calendar_are_those_of_the_time_zone(
+    name: str, from_: str, until: str | None, zone: str
+) -> None:
+    page = read_page({"range": name, "timezone": zone}, now=NOW)
+    place = ZoneInfo(zone)
+    assert page.window.from_ == datetime.fromisoformat(from_).replace(tzinfo=place)
+    assert page.window.until == (datetime.fromisoformat(until).replace(tzinfo=place) if until else NOW)
+    assert page.window.ends_now == (until is None)
+    assert [chosen for chosen, _, is_chosen in page.calendar if is_chosen] == [name]
+
+
+def test_moments_without_a_zone_are_those_of_the_pages_time_zone() -> None:
+    asked = {"from": "2026-03-28T12:00", "until": "2026-03-29T12:00", "timezone": "Europe/Berlin"}
+    page = read_page(asked, now=NOW)
+    assert page.window.from_ == datetime(2026, 3, 28, 11, tzinfo=UTC)
+    assert page.window.until == datetime(2026, 3, 29, 10, tzinfo=UTC)  # the clocks went forward
+    assert page.window.label == "28 Mar 12:00 to 29 Mar 12:00"
+    assert page.local_range == ("2026-03-28T12:00", "2026-03-29T12:00")
+    assert "timezone=Europe%2FBerlin" in page.kept
+
+
+@pytest.mark.parametrize("zone", ["Mars/Olympus", "../etc/passwd", "\0", "utc ", "x" * 5_000])
+def test_a_time_zone_that_is_none_is_utc(zone: str) -> None:
+    assert str(read_page({"timezone": zone}, now=NOW).zone) == "UTC"
+
+
 def test_a_range_without_an_end_ends_now() -> None:
     assert Window.parse({"from": "2026-03-29T00:00"}, now=NOW).until == NOW
 
@@ -72,6 +111,7 @@ def test_a_range_without_an_end_ends_now() -> None:
     ("parameters", "during"),
     [
         ({"range": "7d"}, "in the last 7 days"),
+        ({"range": "last-month"}, "last month"),
         ({"from": "2026-03-01"}, "since 01 Mar 00:00"),
         ({"from": "2026-03-01", "until": "2026-03-02T06:00"}, "from 01 Mar 00:00 to 02 Mar 06:00"),
         ({"from": "1970-01-01", "until": "2100-01-01"}, "from 01 Jan 1970 00:00 to 01 Jan 2100 00:00"),
@@ -90,12 +130,12 @@ def test_a_long_range_is_shown_by_day(name: str, interval: str) -> None:
     assert Window.relative(name, now=NOW).interval == interval
 
 
-@given(st.dictionaries(st.sampled_from(["range", "from", "until", "environment", "x"]), st.text()))
+@given(st.dictionaries(st.sampled_from(["range", "from", "until", "timezone", "environment", "x"]), st.text()))
 def test_no_address_breaks_a_page(parameters: dict[str, str]) -> None:
     page = read_page(parameters, now=NOW)
     assert page.window.length > timedelta(0)
     assert "\0" not in page.environment
-    assert sum(chosen for _, _, chosen in page.ranges) == (page.window.name != "custom")
+    assert sum(chosen for _, _, chosen in (*page.ranges, *page.calendar)) == (page.window.name != "custom")
 
 
 def test_links_keep_range_and_environment_and_nothing_else() -> None:

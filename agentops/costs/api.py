@@ -16,8 +16,9 @@ from agentops.costs import exports, queries
 from agentops.costs.models import MEASURES
 from agentops.costs.sources import By, SpendFilters
 from agentops.domain.periods import DAY, Interval, ceil_hour, floor_hour
-from agentops.pages import find_zone
+from agentops.pages import UTC_ZONE, find_zone
 from agentops.runs.api import AskedMoment, Moment, Money, Text, Totals, usd
+from agentops.runs.filters import read_values
 
 router = Router(tags=["spend"])
 DEFAULT_RANGE = timedelta(days=30)
@@ -48,7 +49,6 @@ _ZONE_NAME = WithJsonSchema(
     }
 )
 Zone = Annotated[ZoneInfo, BeforeValidator(parse_zone), _ZONE_NAME]
-UTC_ZONE = ZoneInfo("UTC")
 WithoutName = Literal["team", "user", "feature", "session", "release", "agent", "model", "tool"]
 
 
@@ -127,7 +127,7 @@ def read_filters(filters: Filters) -> tuple[SpendFilters, datetime, datetime]:
     if from_ >= until:
         raise HttpError(422, "from must be before until.")
     without, environment = asked.pop("without"), asked.pop("environment")
-    return SpendFilters.read(asked, without, environment=environment), from_, until
+    return SpendFilters(**read_values(asked, without), environment=environment), from_, until
 
 
 def _check_length(interval: Interval | None, from_: datetime, until: datetime) -> None:

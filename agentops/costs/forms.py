@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
+from typing import Literal, TypeVar, cast
 from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
 
 from django.http import QueryDict
 
+from agentops.catalog.queries import Ownership
 from agentops.costs.queries import BYS, INTERVALS
 from agentops.costs.sources import By, SpendFilters
-from agentops.domain.periods import DAY, HOUR, Interval
-from agentops.pages import SHARED_PARAMETERS, PageContext, Window
+from agentops.domain.periods import DAY, HOUR, Interval, ceil_hour, months_before
+from agentops.pages import RANGES, SHARED_PARAMETERS, UTC_ZONE, PageContext, Window
 from agentops.runs.api import clean
+from agentops.runs.filters import WITHOUT, Values, read_values, write_values
 
+#: Parameters that say how things are shown.
+FORM = ("interval", "compare", "shape", "show")
 #: What can be filtered by and shown as a chip; the environment has its own place in the frame.
 FILTERS = tuple(f.name for f in fields(SpendFilters) if f.name != "environment")
-#: The parameter that names dimensions of which only what carries no key is wanted.
-WITHOUT = "without"
 #: Values of one dimension that count.
 MAX_VALUES = 50
-#: Rows of the table, and of the long one.
-ROWS, MANY_ROWS = 50, 1_000
+#: How many rows the table shows; the rest is one.
+TOPS = (5, 10, 25, 50, 1_000)
+USUAL_TOP = 50
+#: Rows of what is inside a key, and how many keys are taken apart when all are.
+INSIDE, MOST_OPEN = 10, 25
 #: Query-string names of the orders, and the measure that each sorts by.
 SORTS = {
     "cost": "cost_nano",
@@ -53,11 +61,26 @@ SHORTEST = {"week": 8 * DAY, "month": 29 * DAY}
 USUALLY_BY_HOUR = 3 * DAY
 EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
+Shape = Literal["area", "bars"]
+T = TypeVar("T", bound=str)
+#: What is compared with: query-string name, months back (none: the time just before), words, words in a sentence.
+COMPARISONS: dict[str, tuple[int, str, str]] = {
+    "before": (0, "The time before", "before"),
+    "month": (1, "A month earlier", "a month earlier"),
+    "year": (12, "A year earlier", "a year earlier"),
+}
 
-def sensible(window: Window) -> tuple[datetime, datetime]:
-    """A window's range, moved into the years in which anything can be booked."""
+
+def sensible(window: Window, zone: ZoneInfo = UTC_ZONE) -> tuple[datetime, datetime]:
+    """A window's range, moved into the years in which anything can be booked.
+
+    Where a zone's clocks are off by less than an hour, what begins at one of its hours begins at the next whole one.
+    """
     from_ = min(max(window.from_, EARLIEST), LATEST - DAY)
-    return from_, max(min(window.until, LATEST), from_ + HOUR)
+    until = max(min(window.until, LATEST), from_ + HOUR)
+    if window.name not in RANGES and (from_.astimezone(zone).utcoffset() or timedelta()) % HOUR:
+        return ceil_hour(from_), until if window.ends_now else ceil_hour(until)
+    return from_, until
 
 
 def usual_interval(length: timedelta) -> Interval:
@@ -69,22 +92,33 @@ def usual_interval(length: timedelta) -> Interval:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Dimension, filters, range, interval and order, as asked for."""
+    """Dimensions, filters, range, interval and order, as asked for.
 
+    ``opened`` are the keys that are taken apart by ``then``, ``None`` among them for what carries none.
+    """
+
+    parameters: QueryDict
     by: By
+    then: By
+    opened: tuple[str | None, ...]
+    all_open: bool
     filters: SpendFilters
     from_: datetime
     until: datetime
+    zone: ZoneInfo
     interval: Interval
     intervals: list[Interval]
+    compare: str
+    shape: Shape
     sort: str
-    rows: int
+    top: int
+    shows_units: bool
     kept: dict[str, str]
 
     @property
-    def chips(self) -> list[tuple[str, str, str]]:
-        """What is filtered by: words, value, parameter."""
-        return [(name, value, name) for name in FILTERS for value in getattr(self.filters, name)]
+    def dimensions(self) -> dict[str, Values]:
+        """What is filtered by in each dimension but the environment."""
+        return {name: getattr(self.filters, name) for name in FILTERS}
 
     @property
     def measure(self) -> str:
@@ -92,56 +126,110 @@ class Asked:
         return f"{'-' if self.sort.startswith('-') else ''}{SORTS[self.sort.removeprefix('-')]}"
 
     @property
-    def next_by(self) -> By:
-        """By what the page takes one key of this dimension apart."""
-        return next((by for by in NEXT[self.by] if not getattr(self.filters, by)), NEXT[self.by][0])
+    def before(self) -> tuple[datetime, datetime] | None:
+        """The range that is compared with, if there is one."""
+        months = COMPARISONS[self.compare][0]
+        if not months:
+            return self.from_ - (self.until - self.from_), self.from_
+        from_, until = (months_before(moment, months, self.zone) for moment in (self.from_, self.until))
+        return (from_, until) if from_ < until else None
 
-    def drill_query(self, key: str | None) -> str:
-        """The query string of the page of one key, by what it is taken apart next."""
-        return urlencode([*self._parameters(self.filters.within(self.by, key)), ("by", self.next_by)])
+    @property
+    def before_words(self) -> str:
+        """What is compared with, behind a number."""
+        return COMPARISONS[self.compare][2]
 
-    def runs_query(self, key: str | None) -> str:
-        """The query string of the list of runs behind a key; empty when that list cannot ask for it."""
-        filters = self.filters.within(self.by, key)
-        if filters.team or any(getattr(filters, name) and not is_single(filters, name) for name in FILTERS):
-            return ""
+    @property
+    def thens(self) -> list[By]:
+        """By what a key can be taken apart."""
+        return [by for by in BYS if by != self.by and len(getattr(self.filters, by)) != 1]
+
+    def address(self, **changes: str | Iterable[str] | None) -> str:
+        """This page's query string with some parameters changed; ``None``, or no values, removes one."""
+        parameters = self.parameters.copy()
+        for name, value in changes.items():
+            values = [value] if isinstance(value, str) else list(value or ())
+            parameters.setlist(name.rstrip("_"), values)
+        return f"?{parameters.urlencode()}"
+
+    def toggle(self, key: str | None) -> str:
+        """The query string that opens a key, or closes it when it is open."""
+        opened = [*self.opened, key] if key not in self.opened else [k for k in self.opened if k != key]
+        return self.address(then=self.then, open=[k or "" for k in opened], inside=None)
+
+    def of_key(self, by: By, key: str | None, filters: SpendFilters, next_by: By | None = None) -> str:
+        """The query string of the page of one key, taken apart by what comes next unless it is said."""
+        chosen = filters.within(by, key)
+        next_by = next_by or _next(by, chosen)
+        return f"?{urlencode([*self._parameters(chosen), *self._form(), ('by', next_by)])}"
+
+    def runs_query(self, filters: SpendFilters, owners: Mapping[str, Ownership]) -> str:
+        """The query string of the list of runs with these values; empty when there is none. A team is its services."""
+        if filters.team:
+            services = [o.service for o in owners.values() if (o.team or "") in filters.team]
+            both = [name for name in services if not filters.service or name in filters.service]
+            if not both:
+                return ""
+            filters = replace(filters, team=(), service=tuple(both))
         return urlencode(self._parameters(filters))
+
+    def _form(self) -> list[tuple[str, str]]:
+        """How things are shown, which a link to another key keeps."""
+        return [
+            (name, str(self.parameters[name])) for name in ("interval", "compare", "shape") if name in self.parameters
+        ]
 
     def _parameters(self, filters: SpendFilters) -> list[tuple[str, str]]:
         """Filters as they stand in a query string, after what every link keeps."""
         environment = {"environment": filters.environment} if filters.environment else {}
-        chosen = [(name, value) for name in FILTERS for value in getattr(filters, name)]
-        return [
-            *(self.kept | environment).items(),
-            *((name, value) if value else (WITHOUT, name) for name, value in chosen),
-        ]
-
-
-def is_single(filters: SpendFilters, name: str) -> bool:
-    """Whether one named value is asked for in a dimension."""
-    return len(getattr(filters, name)) == 1 and filters.has_only_named(name)
+        chosen = write_values({name: getattr(filters, name) for name in FILTERS})
+        return [*(self.kept | environment).items(), *chosen]
 
 
 def read_spend(parameters: QueryDict, page: PageContext) -> Asked:
     """What a page's parameters ask for; what cannot be read counts as not asked."""
-    wanted = str(parameters.get("by") or "")
-    by: By = next((known for known in BYS if known == wanted), "service")
-    values = {name: [clean(text).strip() for text in parameters.getlist(name)[:MAX_VALUES]] for name in FILTERS}
-    from_, until = sensible(page.window)
+    parameters = parameters.copy()
+    parameters.pop("filter", None)  # what is being typed
+    by = _one_of(BYS, parameters.get("by")) or "service"
+    wanted = {name: [clean(text).strip() for text in parameters.getlist(name)[:MAX_VALUES]] for name in FILTERS}
+    from_, until = sensible(page.window, page.zone)
     length = until - from_
     intervals = [known for known in INTERVALS if SHORTEST.get(known, HOUR) <= length <= LONGEST.get(known, length)]
-    usual = usual_interval(length)
-    interval: Interval = next((known for known in intervals if known == parameters.get("interval")), usual)
+    interval = _one_of(intervals, parameters.get("interval")) or usual_interval(length)
+    filters = SpendFilters(**read_values(wanted, parameters.getlist(WITHOUT)), environment=page.environment)
+    then = _one_of(BYS, parameters.get("then"))
     sort = str(parameters.get("sort") or "")
-    usual_sort = "-tools" if by == "tool" else "-cost"
+    opened = [clean(text) or None for text in parameters.getlist("open")[:MOST_OPEN]]
     return Asked(
+        parameters=parameters,
         by=by,
-        filters=SpendFilters.read(values, parameters.getlist(WITHOUT), environment=page.environment),
+        then=then if then and then != by else _next(by, filters),
+        opened=tuple(dict.fromkeys(opened)),
+        all_open=parameters.get("inside") == "all",
+        filters=filters,
         from_=from_,
         until=until,
+        zone=page.zone,
         interval=interval,
         intervals=intervals,
-        sort=sort if sort.removeprefix("-") in SORTS else usual_sort,
-        rows=MANY_ROWS if parameters.get("rows") == "all" else ROWS,
+        compare=_one_of(tuple(COMPARISONS), parameters.get("compare")) or "before",
+        shape=cast("Shape", _one_of(("area", "bars"), parameters.get("shape")) or usual_shape(interval)),
+        sort=sort if sort.removeprefix("-") in SORTS else "-tools" if by == "tool" else "-cost",
+        top=next((top for top in TOPS if str(top) == parameters.get("top")), USUAL_TOP),
+        shows_units=parameters.get("show") == "units",
         kept={name: str(parameters[name]) for name in SHARED_PARAMETERS if parameters.get(name)},
     )
+
+
+def _next(by: By, filters: SpendFilters) -> By:
+    """By what a key of a dimension is taken apart, unless asked otherwise."""
+    return next((name for name in NEXT[by] if not getattr(filters, name)), NEXT[by][0])
+
+
+def usual_shape(interval: Interval) -> Shape:
+    """How a chart by an interval is drawn: between two days a slope would say that the new one fell to nothing."""
+    return "area" if interval == "hour" else "bars"
+
+
+def _one_of(known: Iterable[T], wanted: str | None) -> T | None:
+    return next((one for one in known if one == wanted), None)

@@ -17,7 +17,7 @@ Rollups outlive runs' spans: the last two rows of the table know only what reten
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -26,6 +26,7 @@ from agentops.catalog.queries import Ownership, ownership
 from agentops.costs.models import MEASURES, Dimension
 from agentops.domain.periods import DAY, HOUR, Buckets, ceil_hour, floor_hour, truncate
 from agentops.domain.spans import DEFAULT_ENVIRONMENT
+from agentops.runs.filters import Values, is_named
 
 By = Literal["service", "team", "user", "feature", "model", "agent", "tool", "session", "release", "environment"]
 #: The rollup whose key a dimension is; those that are missing are columns of every rollup, or joined.
@@ -108,10 +109,6 @@ _ONE_KEY = """{table} AS t JOIN {table} AS u ON u.dimension = %(dimension)s AND 
     AND u.environment = t.environment AND u.service = t.service AND u.key = ANY(%(values)s)"""
 
 
-#: Values of a dimension any of which will do, the empty one for what carries none; no values at all mean any.
-Values = tuple[str, ...]
-
-
 @dataclass(frozen=True, slots=True)
 class SpendFilters:
     """Which spend: of any of these values in each dimension. ``team`` holds slugs; ``environment`` is one, or empty."""
@@ -133,18 +130,6 @@ class SpendFilters:
         chosen = {name: (value or "",) for name, value in values.items() if value != ""}
         return cls(environment=environment, **chosen)
 
-    @classmethod
-    def read(
-        cls, values: Mapping[str, Iterable[str]], without: Iterable[str] = (), *, environment: str = ""
-    ) -> SpendFilters:
-        """Of what was written down: texts that are not empty, and the dimensions whose missing value will do too."""
-        lacking = set(without)
-        chosen = {
-            name: tuple(dict.fromkeys([*filter(None, texts), *([""] if name in lacking else [])]))
-            for name, texts in values.items()
-        }
-        return cls(environment=environment, **chosen)
-
     def within(self, by: By, key: str | None) -> SpendFilters:
         """The same, of one key of a dimension alone."""
         if by == "environment":
@@ -154,8 +139,7 @@ class SpendFilters:
 
     def has_only_named(self, dimension: str) -> bool:
         """Whether the values asked for in a dimension leave out what carries none."""
-        values = getattr(self, dimension)
-        return bool(values) and "" not in values
+        return is_named(getattr(self, dimension))
 
 
 @dataclass(frozen=True, slots=True)

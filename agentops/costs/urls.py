@@ -10,5 +10,6 @@ app_name = "costs"
 urlpatterns = [
     path("", views.spend, name="spend"),
     path("chart.json", views.spend_chart, name="chart"),
+    path("suggestions", views.suggestions, name="suggest"),
     path("export.csv", views.spend_csv, name="spend_csv"),
 ]

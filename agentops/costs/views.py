@@ -2,39 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_safe
 
 from agentops.accounts.models import Team
 from agentops.catalog.queries import ownership
-from agentops.costs import charts, exports, queries, sources
-from agentops.costs.forms import Asked, read_spend
-from agentops.costs.queries import BYS, Item, SpendReport, Totals
+from agentops.costs import charts, counts, exports, queries, sources
+from agentops.costs.counts import RunCounts
+from agentops.costs.forms import COMPARISONS, FILTERS, INSIDE, MOST_OPEN, TOPS, Asked, read_spend
+from agentops.costs.lines import Lines, Names, belongs
+from agentops.costs.queries import BYS, Coverage, SpendReport, Totals
+from agentops.costs.suggestions import first_address, suggest
 from agentops.domain.periods import buckets
-from agentops.pages import page_context
+from agentops.pages import page_context, zone_names
+from agentops.runs.filters import WITHOUT
+from agentops.runs.forms import value_chips
 
 #: Models without a price that are named; more are only counted.
 NAMED_UNPRICED = 5
+#: Rows of which the runs are counted.
+COUNTED_ROWS = 25
 REGIONS = ("figures", "table")
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A row of the table: totals, share in percent, growth against the period before, and where it leads."""
-
-    key: str | None
-    label: str
-    totals: Totals
-    share: float
-    growth: float | None
-    runs_url: str
-    drill_url: str
 
 
 @require_safe
@@ -42,6 +36,9 @@ def spend(request: HttpRequest) -> HttpResponse:
     """The page, or the region that htmx names as its target: figures, table."""
     context = page_context(request)
     asked = read_spend(request.GET, context["page"])
+    if typed := request.GET.get("filter"):
+        found = first_address(suggest(asked, typed, names=_names(), now=context["now"]))
+        return redirect(f"{request.path}{found or asked.address()}")
     part = request.headers.get("HX-Target", "") if request.headers.get("HX-Request") else ""
     report = queries.spend(
         asked.by,
@@ -49,109 +46,149 @@ def spend(request: HttpRequest) -> HttpResponse:
         asked.from_,
         asked.until,
         interval="month" if asked.interval == "month" else None,
-        limit=asked.rows,
+        zone=asked.zone,
+        limit=asked.top,
         sort=asked.measure,
     )
-    # A session has no period before: it is asked for the total alone.
-    compared: sources.By = "environment" if asked.by == "session" else asked.by
-    keys = [] if asked.by == "session" else [item.key for item in report.items]
-    length = asked.until - asked.from_
-    before, before_by_key = queries.costs_by_key(compared, asked.filters, asked.from_ - length, asked.from_, keys)
-    context |= {"asked": asked, "report": report, "before_nano": before, "region": part}
+    before, before_by_key = _before(asked, report)
+    context |= {"asked": asked, "report": report, "before_nano": before, "region": part, "names": _names()}
+    context["chips"] = value_chips(request.GET, asked.dimensions, team=context["names"]["team"])
+    counted = counts.run_counts(asked.filters, asked.from_, asked.until)
+    total = Lines(asked, report.total, context["names"], {}).total(counted, before)
+    context |= {"counts": counted, "total_line": total, "units": total.units}
     if part != "table":
-        context |= _figures(asked, report, before)
+        context |= _figures(asked, report)
     if part != "figures":
-        context |= _table(asked, report, before_by_key)
+        context |= _table(asked, report, (before, before_by_key), context["names"])
+    context |= _links(request, asked)
     if not part:
-        context |= _frame(request)
+        context |= {"zones": zone_names()}
     return render(request, f"costs/spend.html#{part}" if part in REGIONS else "costs/spend.html", context)
 
 
-def _figures(asked: Asked, report: SpendReport, before: int) -> dict[str, Any]:
+def _names() -> dict[str, dict[str, str]]:
+    """What keys are called, where there are names for them: services and teams."""
+    return {"team": dict(Team.objects.values_list("slug", "name")), "service": {name: name for name in ownership()}}
+
+
+def _before(asked: Asked, report: SpendReport) -> tuple[int | None, dict[str | None, int]]:
+    """What was spent in the range that is compared with, altogether and by each key that is listed."""
+    if asked.before is None:
+        return None, {}
+    # A session has no period before: it is asked for the total alone.
+    compared: sources.By = "environment" if asked.by == "session" else asked.by
+    keys = [] if asked.by == "session" else [item.key for item in report.items]
+    return queries.costs_by_key(compared, asked.filters, *asked.before, keys)
+
+
+def _figures(asked: Asked, report: SpendReport) -> dict[str, Any]:
     total = report.total
     figures: dict[str, Any] = {
-        "growth": _growth(total.cost_nano, before),
         "incomplete": report.reads == "spans" and asked.from_ < queries.kept_since(),
         "kept_since": queries.kept_since(),
     }
     # With a filter it would be read from spans, three times: that would be felt.
     if report.reads == "rollups" and not any(getattr(asked.filters, name) for name in sources.DIMENSIONS):
-        figures["coverage"] = queries.coverage(asked.filters, asked.from_, asked.until, total.cost_nano)
+        coverage = queries.coverage(asked.filters, asked.from_, asked.until, total.cost_nano)
+        figures |= {"coverage": coverage, "uncovered": _uncovered(asked, coverage, total)}
     if total.unpriced_calls and report.reads == "rollups":
         models = queries.spend(
             "model", asked.filters, asked.from_, asked.until, limit=NAMED_UNPRICED, sort="-unpriced_calls"
         ).items
-        figures["unpriced"] = [item for item in models if item.totals.unpriced_calls]
+        figures["unpriced"] = [
+            (item, asked.of_key("model", item.key, asked.filters)) for item in models if item.totals.unpriced_calls
+        ]
     return figures
 
 
-def _table(asked: Asked, report: SpendReport, before: dict[str | None, int]) -> dict[str, Any]:
-    items = [item for item in report.items if _belongs(asked, item)]
-    most = max((_weight(asked, item.totals) for item in items), default=0)
-    names = _names(asked)
-    lines = []
-    for item in items:
-        runs = asked.runs_query(item.key)
-        lines.append(
-            Line(
-                key=item.key,
-                label=names.get(item.key or "", item.key or ""),
-                totals=item.totals,
-                share=100 * _weight(asked, item.totals) / most if most else 0,
-                growth=_growth(item.totals.cost_nano, before.get(item.key, 0)),
-                runs_url=f"{reverse('runs:list')}?{runs}" if runs else "",
-                drill_url=f"?{asked.drill_query(item.key)}" if item.key else "",
+def _uncovered(asked: Asked, coverage: Coverage, total: Totals) -> list[tuple[str, float, int, str]]:
+    """What the cost may lack, the share that has it, the amount that does not, and where that is shown."""
+    known: tuple[tuple[str, sources.By, float | None], ...] = (
+        ("a user", "user", coverage.user),
+        ("a feature", "feature", coverage.feature),
+        ("an owner", "team", coverage.owner),
+    )
+    return [
+        (words, share, round((1 - share) * total.cost_nano), asked.of_key(by, None, asked.filters))
+        for words, by, share in known
+        if share is not None
+    ]
+
+
+def _table(
+    asked: Asked, report: SpendReport, before: tuple[int | None, Mapping[str | None, int]], names: Names
+) -> dict[str, Any]:
+    items = [item for item in report.items if belongs(asked.by, item)]
+    keys = [item.key for item in items]
+    opened = keys[:MOST_OPEN] if asked.all_open else [key for key in keys if key in asked.opened]
+    inside = queries.nested(
+        asked.by, asked.then, asked.filters, asked.from_, asked.until, opened, limit=INSIDE, sort=asked.measure
+    )
+    runs: dict[str | None, RunCounts] = {}
+    if asked.shows_units:
+        named = [key for key in keys[:COUNTED_ROWS] if key is not None]
+        runs = counts.run_counts_by_key(asked.by, asked.filters, asked.from_, asked.until, named)
+    lines = Lines(asked, report.total, names, ownership())
+    total_before, before_by_key = before
+    table: dict[str, Any] = {
+        "lines": [
+            lines.outer(
+                item,
+                items,
+                before=before_by_key.get(item.key),
+                is_new=bool(total_before) and asked.by != "session",
+                runs=runs.get(item.key),
+                inside=inside.get(item.key),
             )
-        )
-    return {"lines": lines} | (_months(asked, report, names) if asked.interval == "month" else {})
+            for item in items
+        ],
+        "rest_line": lines.rest(report.other) if report.other else None,
+    }
+    return table | (_months(asked, report, names) if asked.interval == "month" else {})
 
 
-def _names(asked: Asked) -> dict[str, str]:
-    """What keys are called, where that is not the key itself."""
-    return dict(Team.objects.values_list("slug", "name")) if asked.by == "team" else {}
-
-
-def _belongs(asked: Asked, item: Item) -> bool:
-    """Whether a key is of the dimension at all: a tool call has no model, and a model call no tool."""
-    if asked.by == "model":
-        return item.totals.llm_calls > 0
-    return asked.by != "tool" or item.key is not None
-
-
-def _weight(asked: Asked, totals: Totals) -> int:
-    return totals.tool_calls if asked.by == "tool" else totals.cost_nano
-
-
-def _months(asked: Asked, report: SpendReport, names: dict[str, str]) -> dict[str, Any]:
+def _months(asked: Asked, report: SpendReport, names: Names) -> dict[str, Any]:
     """Cost by month, a line for each key with any, and the months, the latest first."""
-    months = buckets(asked.from_, asked.until, "month").starts[::-1]
+    months = buckets(asked.from_, asked.until, "month", asked.zone).starts[::-1]
     cells: dict[tuple[str | None, bool], dict[datetime, int]] = {}
     for point in report.series:
         cells.setdefault((point.key, point.is_other), {})[point.start] = point.value
     order: list[tuple[str | None, bool]] = [*((item.key, False) for item in report.items), (None, True)]
     lines = [
-        (names.get(key or "", key), is_other, [cells[key, is_other].get(month) for month in months])
+        (names.get(asked.by, {}).get(key or "", key), is_other, [cells[key, is_other].get(month) for month in months])
         for key, is_other in order
         if (key, is_other) in cells
     ]
     totals = [sum(costs[place] or 0 for *_, costs in lines) for place in range(len(months))]
-    return {"months": months, "month_lines": lines, "month_totals": totals}
-
-
-def _frame(request: HttpRequest) -> dict[str, Any]:
-    query = f"?{request.GET.urlencode()}" if request.GET else ""
     return {
-        "bys": BYS,
-        "services": sorted(ownership()),
-        "teams": Team.objects.values_list("slug", "name"),
-        "chart_url": reverse("costs:chart") + query,
-        "csv_url": reverse("costs:spend_csv") + query,
-        "focus_url": reverse("billing:focus_csv") + query,
+        "months": [month.astimezone(asked.zone).date() for month in months],
+        "month_lines": lines,
+        "month_totals": totals,
     }
 
 
-def _growth(now: int, before: int) -> float | None:
-    return now / before - 1 if before > 0 else None
+def _links(request: HttpRequest, asked: Asked) -> dict[str, Any]:
+    query = f"?{request.GET.urlencode()}" if request.GET else ""
+    return {
+        "comparisons": COMPARISONS,
+        "tops": TOPS,
+        "chart_url": reverse("costs:chart") + query,
+        "csv_url": reverse("costs:spend_csv") + query,
+        "focus_url": reverse("billing:focus_csv") + query,
+        "suggest_url": reverse("costs:suggest") + query,
+        "by_links": [(by, asked.address(by=by, then=None, open=None, sort=None)) for by in BYS],
+        "then_links": [(by, asked.address(then=by, open=None, inside="all")) for by in asked.thens],
+        "no_filters": asked.address(**dict.fromkeys((*FILTERS, WITHOUT))),
+    }
+
+
+@require_safe
+def suggestions(request: HttpRequest) -> HttpResponse:
+    """What a filter that is being typed may mean, as options of its list."""
+    context = page_context(request)
+    asked = read_spend(request.GET, context["page"])
+    found = suggest(asked, request.GET.get("filter", ""), names=_names(), now=context["now"])
+    return render(request, "costs/spend.html#options", context | {"suggestions": found})
 
 
 @require_safe
@@ -159,16 +196,24 @@ def spend_chart(request: HttpRequest) -> JsonResponse:
     """The chart of the page."""
     asked = read_spend(request.GET, page_context(request)["page"])
     tools = asked.by == "tool"
+    measure = "tool_calls" if tools else "cost_nano"
     report = queries.spend(
         asked.by,
         asked.filters,
         asked.from_,
         asked.until,
         interval=asked.interval,
-        limit=charts.NAMED,
-        sort="-tool_calls" if tools else "-cost_nano",
-        measure="tool_calls" if tools else "cost_nano",
+        zone=asked.zone,
+        limit=min(charts.NAMED, asked.top),
+        sort=f"-{measure}",
+        measure=measure,
     )
+    before = None
+    if asked.before and not tools:
+        everything = queries.spend(
+            "environment", asked.filters, *asked.before, interval=asked.interval, zone=asked.zone, limit=1
+        )
+        before = charts.Before(asked.before_words, everything.series, *asked.before) if everything.series else None
     return JsonResponse(
         charts.stacked(
             report.series,
@@ -176,8 +221,11 @@ def spend_chart(request: HttpRequest) -> JsonResponse:
             asked.until,
             asked.interval,
             by=asked.by,
+            shape=asked.shape,
             unit="calls" if tools else "usd",
-            names=_names(asked),
+            names=_names().get(asked.by),
+            zone=asked.zone,
+            before=before,
         )
     )
 
@@ -186,4 +234,4 @@ def spend_chart(request: HttpRequest) -> JsonResponse:
 def spend_csv(request: HttpRequest) -> StreamingHttpResponse:
     """What the page shows, as CSV: each interval and key."""
     asked = read_spend(request.GET, page_context(request)["page"])
-    return exports.spend_csv(request, asked.by, asked.filters, asked.from_, asked.until, asked.interval)
+    return exports.spend_csv(request, asked.by, asked.filters, asked.from_, asked.until, asked.interval, asked.zone)

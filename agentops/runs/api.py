@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 from agentops.domain.spans import Kind, PriceSource
 from agentops.pages import InvalidCursorError, decode_cursor, encode_cursor
 from agentops.runs import queries
+from agentops.runs.filters import read_values
 from agentops.runs.queries import RunFilters, RunKey, RunRow, StepRow
 
 router = Router(tags=["runs"])
@@ -142,18 +143,22 @@ class RunDetail(Run):
     findings: list[dict[str, Any]]
 
 
-class Filters(Schema):
-    """Which runs; ``from`` and ``until`` bound their start."""
+WithoutName = Literal["user", "feature", "session", "release", "agent", "model", "tool"]
 
-    service: Text = ""
-    user: Text = ""
-    feature: Text = ""
-    session: Text = ""
+
+class Filters(Schema):
+    """Which runs; ``from`` and ``until`` bound their start. Of a repeated filter any value will do."""
+
+    service: list[Text] = Field([])
+    user: list[Text] = Field([])
+    feature: list[Text] = Field([])
+    session: list[Text] = Field([])
     environment: Text = Field("", description="production holds what names none.")
-    release: Text = ""
-    agent: Text = ""
-    model: Text = ""
-    tool: Text = ""
+    release: list[Text] = Field([])
+    agent: list[Text] = Field([])
+    model: list[Text] = Field([])
+    tool: list[Text] = Field([])
+    without: list[WithoutName] = Field([], description="Dimensions whose missing value is asked for.")
     status: queries.Status | Literal[""] = ""
     q: Text = Field("", description="First digits of a trace id, or part of a name.")
     min_cost_usd: Decimal | None = Field(None, ge=0, le=10**6)
@@ -176,8 +181,10 @@ def list_runs(
 ) -> dict[str, Any]:
     """Runs, newest first."""
     del request
-    asked = filters.dict()
+    asked: dict[str, Any] = filters.dict()
     least = asked.pop("min_cost_usd")
+    without = asked.pop("without")
+    asked |= read_values({name: value for name, value in asked.items() if isinstance(value, list)}, without)
     chosen = RunFilters(**asked, min_cost_nano=None if least is None else int(least * NANO))
     try:
         after = RunKey.decode(cursor) if cursor else None

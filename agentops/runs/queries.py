@@ -15,6 +15,7 @@ from django.db import connection
 from agentops.domain.spans import COSTED_KINDS, DEFAULT_ENVIRONMENT
 from agentops.pages import InvalidCursorError, decode_cursor, encode_cursor
 from agentops.runs import messages
+from agentops.runs.filters import Values, is_named
 
 Status = Literal["running", "ok", "error"]
 STATUSES: tuple[Status, ...] = ("running", "ok", "error")
@@ -32,15 +33,15 @@ _MICROSECOND = timedelta(microseconds=1)
 class RunFilters:
     """Which runs; ``None`` or empty means any. ``environment`` production holds the unknown too."""
 
-    service: str = ""
-    user: str = ""
-    feature: str = ""
-    session: str = ""
+    service: Values = ()
+    user: Values = ()
+    feature: Values = ()
+    session: Values = ()
     environment: str = ""
-    release: str = ""
-    agent: str = ""
-    model: str = ""
-    tool: str = ""
+    release: Values = ()
+    agent: Values = ()
+    model: Values = ()
+    tool: Values = ()
     status: str = ""
     q: str = ""
     min_cost_nano: int | None = None
@@ -170,22 +171,35 @@ _STATUSES = {
     "error": f"(r.root_error OR r.last_error) AND NOT {_RUNNING}",
     "ok": f"NOT (r.root_error OR r.last_error) AND NOT {_RUNNING}",
 }
+#: Columns as indexes serve them; of what may carry none, with the missing value as an empty one.
+_NAMED = {
+    "service": "r.service",
+    "user": 'r."user"',
+    "feature": "r.feature",
+    "session": "r.session",
+    "release": "r.release",
+}
 _EQUALS = {
-    "service": "r.service = %(service)s",
-    "user": 'r."user" = %(user)s',
-    "feature": "r.feature = %(feature)s",
-    "session": "r.session = %(session)s",
-    "release": "r.release = %(release)s",
     "environment": f"coalesce(r.environment, '{DEFAULT_ENVIRONMENT}') = %(environment)s",
-    "agent": "r.agents @> ARRAY[%(agent)s::text]",
-    "model": "r.models @> ARRAY[%(model)s::text]",
-    "tool": "r.tools @> ARRAY[%(tool)s::text]",
     "min_cost_nano": "r.cost_nano >= %(min_cost_nano)s",
     "from_": "r.started_at >= %(from_)s",
     "until": "r.started_at < %(until)s",
 }
-#: What no index answers; asked only of the newest runs that pass everything else.
+#: The names of a run's steps, which an index serves.
+_NAMES = {"agent": "r.agents", "model": "r.models", "tool": "r.tools"}
+_IS_MODEL = f"s.kind IN ({', '.join(str(int(kind)) for kind in sorted(COSTED_KINDS))})"
+# OFFSET 0 keeps the planner from joining with all spans: a few runs are looked up in the partitions of their days.
+_OF_SPANS = """EXISTS (SELECT FROM spans s WHERE s.trace_id = r.trace_id AND s.service = r.service
+    AND s.received_on BETWEEN (r.first_received_at AT TIME ZONE 'UTC')::date
+        AND (r.last_received_at AT TIME ZONE 'UTC')::date
+    AND {condition} OFFSET 0)"""
+#: What no index answers; asked only of the newest runs that pass everything else. Of names: those that lack one, too.
 _SLOW = {
+    "agent": _OF_SPANS.format(condition="s.kind IN (3, 4, 5, 6) AND coalesce(s.agent, '') = ANY(%(agent)s)"),
+    "model": _OF_SPANS.format(
+        condition=f"{_IS_MODEL} AND coalesce(nullif(s.response_model, ''), s.request_model, '') = ANY(%(model)s)"
+    ),
+    "tool": _OF_SPANS.format(condition="s.kind = 5 AND coalesce(s.tool, '') = ANY(%(tool)s)"),
     "q": """strpos(lower(concat_ws(E'\\x1f', r."user", r.session, r.service, r.feature, r.name,
         array_to_string(r.agents, E'\\x1f'))), lower(%(q)s)) > 0""",
 }
@@ -259,19 +273,34 @@ def list_runs(filters: RunFilters, *, sort: str = "-started", after: RunKey | No
 
 def is_bounded(filters: RunFilters, sort: str) -> bool:
     """Whether only the newest ``MAX_SEARCHED`` runs of the range are looked at."""
-    return sort.removeprefix("-") != "started" or any(getattr(filters, name) for name in _SLOW)
+    slow = (name for name in _SLOW if getattr(filters, name) and name not in _conditions(filters))
+    return sort.removeprefix("-") != "started" or any(slow)
+
+
+def _conditions(filters: RunFilters) -> dict[str, str]:
+    """What an index or a look at the run itself answers, by field."""
+    found = dict(_EQUALS)
+    for name, column in _NAMED.items():
+        named, plain = is_named(getattr(filters, name)), f"coalesce({column}, '')"
+        found[name] = f"{column if named else plain} = ANY(%({name})s)"
+    for name, column in _NAMES.items():
+        if is_named(getattr(filters, name)):
+            found[name] = f"{column} && %({name})s::text[]"
+    return found
 
 
 def _source(filters: RunFilters, sort: str, parameters: dict[str, Any]) -> tuple[str, list[str]]:
     """The rows to choose from, as SQL, and what is left to ask of each."""
     fast = [_STATUSES[filters.status]] if filters.status else []
     slow: list[str] = []
+    conditions = _conditions(filters)
     for field in fields(filters):
         value = getattr(filters, field.name)
-        if value is None or value == "" or field.name == "status":
+        if value is None or value in ("", ()) or field.name == "status":
             continue
-        parameters[field.name] = value
-        (fast if field.name in _EQUALS else slow).append(_EQUALS.get(field.name) or _SLOW[field.name])
+        parameters[field.name] = list(value) if isinstance(value, tuple) else value
+        condition = conditions.get(field.name)
+        (fast if condition else slow).append(condition or _SLOW[field.name])
     if not is_bounded(filters, sort):
         return "runs", fast
     newest = _newest(fast)

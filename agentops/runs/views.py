@@ -72,8 +72,7 @@ def _named_run(text: str) -> str | None:
 
 
 def _services(asked: Asked) -> list[str]:
-    chosen = asked.filters.service
-    return sorted({*queries.list_services(), *([chosen] if chosen else [])})
+    return sorted({*queries.list_services(), *filter(None, asked.filters.service)})
 
 
 @require_safe

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from django import template
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 register = template.Library()
@@ -256,9 +256,11 @@ def keep(context: template.Context, **more: object) -> str:
 
 
 @register.simple_tag(takes_context=True)
-def without(context: template.Context, name: str) -> str:
-    """This page's query string without one parameter (whose name is a value of the template)."""
-    return query(context, **{name: None})
+def hidden_parameters(context: template.Context, *shown: str) -> SafeString:
+    """This page's parameters as hidden fields of a form, except those that it shows itself, and the cursor."""
+    parameters = ((name, value) for name, values in context["request"].GET.lists() for value in values)
+    fields = ((name, value) for name, value in parameters if name not in {*shown, "cursor"})
+    return format_html_join("", '<input type="hidden" name="{}" value="{}">', fields)
 
 
 @register.simple_tag(takes_context=True)

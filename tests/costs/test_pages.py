@@ -15,8 +15,11 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from agentops.accounts.models import Team
+from agentops.catalog.models import Service
 from agentops.costs import queries
 from agentops.costs.forms import FILTERS, read_spend
+from agentops.costs.lines import belongs
 from agentops.costs.queries import BYS
 from agentops.costs.sources import SpendFilters
 from agentops.pages import read_page
@@ -43,22 +46,28 @@ def _links(page: str, css: str) -> list[dict[str, list[str]]]:
 
 @pytest.mark.parametrize("by", BYS)
 def test_each_row_leads_to_its_runs_and_to_what_is_behind_it(client: Client, by: Any) -> None:
+    Service.objects.create(slug="service-0", team=Team.objects.create(slug="blue", name="The blue team"))
     book_runs(range(16))
     page = _page(client, by=by)
     report = queries.spend(by, SpendFilters(), START - timedelta(days=1), NOW)
-    keys = {item.key for item in report.items if item.key is not None}
+    shown = {item.key: item.totals for item in report.items if belongs(by, item)}
+    behind = _links(page, "nowrap to-runs")
+    assert len(behind) == len(shown)
+    assert {link["range"][0] for link in behind} == {"custom"}
     if by == "team":
-        assert _links(page, "nowrap to-runs") == []
-        return
-    for link in _links(page, "nowrap to-runs"):
-        assert link[by][0] in keys
-        assert link["range"] == ["custom"]
-    drills = [link for link in _links(page, "cut") if "by" in link]
-    assert {link[by][0] for link in drills} == keys
+        assert [link["service"] for link in behind] == [["service-0"] if key else ["service-1"] for key in shown]
+    else:
+        assert {_key(link, by) for link in behind} == set(shown)
+    drills = [link for link in _links(page, "cut(?: quiet muted)?") if "by" in link]
+    assert {_key(link, by) for link in drills} == set(shown)
     for link in drills:
-        behind = queries.spend(link["by"][0], SpendFilters.of(**{by: link[by][0]}), START - timedelta(days=1), NOW)
-        whole = next(item for item in report.items if item.key == link[by][0])
-        assert behind.total == whole.totals
+        asked = SpendFilters.of(**{by: _key(link, by)})
+        assert queries.spend(link["by"][0], asked, START - timedelta(days=1), NOW).total == shown[_key(link, by)]
+
+
+def _key(link: dict[str, list[str]], by: str) -> str | None:
+    """The key of a dimension that a link filters by; ``None`` for what carries none."""
+    return link[by][0] if by in link else None if link["without"] == [by] else "?"
 
 
 def test_the_page_says_what_has_no_price_and_how_much_is_attributed(client: Client) -> None:
@@ -107,7 +116,7 @@ def test_no_address_makes_the_page_fail(client: Client, address: dict[str, str])
 
 def test_the_regions_are_parts_of_the_same_page(client: Client) -> None:
     book_runs(range(8))
-    for target, words in (("figures", "Model calls"), ("table", "Runs of service-0")):
+    for target, words in (("figures", "Per 1,000 tokens"), ("table", "Runs of service-0")):
         answer = client.get(
             reverse("costs:spend"), RANGE, headers={"HX-Request": "true", "HX-Target": target}
         ).content.decode()
@@ -146,14 +155,14 @@ def test_layers_of_one_colour_are_kept_apart_by_a_hatch(client: Client) -> None:
 def test_filters_survive_in_every_link_of_a_drill(client: Client) -> None:
     page = read_page({**RANGE, "environment": "staging"}, now=NOW)
     asked = read_spend(QueryDict("by=user&service=a&feature=b&environment=staging&" + urlencode(RANGE)), page)
-    drill = parse_qs(asked.drill_query("alice"))
+    drill = parse_qs(asked.of_key("user", "alice", asked.filters).removeprefix("?"))
     assert (drill["user"], drill["service"], drill["feature"]) == (["alice"], ["a"], ["b"])
     assert drill["by"] == ["session"]
     assert drill["environment"] == ["staging"]
-    runs = parse_qs(asked.runs_query("alice"))
+    runs = parse_qs(asked.runs_query(asked.filters.within("user", "alice"), {}))
     assert (runs["user"], runs["service"], runs["feature"]) == (["alice"], ["a"], ["b"])
     assert runs["environment"] == ["staging"]
-    assert {name for _, _, name in asked.chips} == {"service", "feature"} < set(FILTERS)
+    assert {name for name, values in asked.dimensions.items() if values} == {"service", "feature"} < set(FILTERS)
 
 
 @pytest.mark.parametrize("by", ["service", "user", "model"])

@@ -60,13 +60,15 @@ def test_a_run_that_comes_while_one_pages_is_not_shown_twice_and_hides_nothing()
 @pytest.mark.parametrize(
     ("mine", "wanted"),
     [
-        ({"service": "svc"}, {"service": "svc"}),
-        ({"user": "jun"}, {"user": "jun"}),
-        ({"feature": "triage"}, {"feature": "triage"}),
-        ({"session": "s-9"}, {"session": "s-9"}),
-        ({"release": "2.0"}, {"release": "2.0"}),
+        ({"service": "svc"}, {"service": ("svc",)}),
+        ({"user": "jun"}, {"user": ("jun", "nobody")}),
+        ({"feature": "triage"}, {"feature": ("triage",)}),
+        ({"session": "s-9"}, {"session": ("s-9",)}),
+        ({"release": "2.0"}, {"release": ("2.0",)}),
+        ({"user": None}, {"user": ("",)}),
+        ({"feature": None}, {"feature": ("", "nothing")}),
         ({"environment": "staging"}, {"environment": "staging"}),
-        ({"agents": ["x", "writer"]}, {"agent": "writer"}),
+        ({"agents": ["x", "writer"]}, {"agent": ("writer",)}),
         ({"cost_nano": 5 * 10**9}, {"min_cost_nano": 5 * 10**9}),
         ({"root_error": True}, {"status": "error"}),
         ({"last_error": True}, {"status": "error"}),
@@ -134,9 +136,22 @@ def test_the_status_follows_from_root_silence_and_errors(state: dict[str, Any], 
 def test_a_model_and_a_tool_lead_to_the_runs_that_used_them() -> None:
     RunFactory(name="mine", model_names=["claude-sonnet-4-5", "gpt-4o"], tool_names=["search"])
     RunFactory(name="other", model_names=["gpt-4o"])
-    assert found(RunFilters(model="claude-sonnet-4-5")) == ["mine"]
-    assert found(RunFilters(model="gpt-4o")) == ["other", "mine"]
-    assert found(RunFilters(tool="search")) == ["mine"]
+    assert found(RunFilters(model=("claude-sonnet-4-5",))) == ["mine"]
+    assert found(RunFilters(model=("gpt-4o",))) == ["other", "mine"]
+    assert found(RunFilters(tool=("search",))) == ["mine"]
+    assert found(RunFilters(model=("claude-sonnet-4-5", "gpt-4o"), tool=("search", "fetch"))) == ["mine"]
+
+
+def test_steps_without_an_agent_a_model_or_a_name_lead_to_their_runs() -> None:
+    named = RunFactory(name="named", agents=["writer"])
+    SpanFactory(run=named, agent="writer")
+    SpanFactory(run=named, kind=Kind.TOOL, tool="search", agent="writer")
+    bare = RunFactory(name="bare")
+    SpanFactory(run=bare, agent=None, request_model=None, response_model=None)
+    SpanFactory(run=bare, kind=Kind.TOOL, tool=None, agent=None)
+    for dimension in ("agent", "model", "tool"):
+        assert found(RunFilters(**{dimension: ("",)})) == ["bare"], dimension
+    assert found(RunFilters(agent=("", "writer"))) == ["bare", "named"]
 
 
 def test_the_cost_is_unknown_only_when_no_call_has_a_price() -> None:
@@ -165,7 +180,7 @@ def test_a_cursor_with_any_value_asks_the_database_something_it_understands(sort
 def test_a_list_is_one_statement_however_many_runs_there_are() -> None:
     RunFactory.create_batch(30)
     with CaptureQueriesContext(connection) as asked:
-        queries.list_runs(RunFilters(q="maria", model="", status="ok"), limit=20)
+        queries.list_runs(RunFilters(q="maria", model=(), status="ok"), limit=20)
     assert len(asked) == 1
 
 

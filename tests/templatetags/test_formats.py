@@ -166,7 +166,10 @@ def render(template: str, address: str, **context: Any) -> str:
         ("{% query from_='2026-01-01' q=None sort=None %}", "?range=1h&amp;from=2026-01-01"),
         ("{% query cursor='abc' q=None sort=None %}", "?range=1h&amp;cursor=abc"),
         ("{% keep service='a b' %}", "?range=1h&amp;service=a+b"),
-        ("{% without 'q' %}", "?range=1h&amp;sort=-cost"),
+        (
+            "{% hidden_parameters 'q' 'sort' %}",
+            '<input type="hidden" name="range" value="1h">',
+        ),
     ],
 )
 def test_links_change_what_they_say_and_forget_the_cursor(template: str, result: str) -> None:

@@ -1,0 +1,64 @@
+// The spend page: the list of suggestions under the filter that is being typed.
+"use strict";
+
+(() => {
+  const input = document.getElementById("filter");
+  const list = document.getElementById("filter-options");
+  if (!input) return;
+
+  const options = () => [...list.querySelectorAll("a[role=option]")];
+  const active = () => list.querySelector("[aria-selected=true]");
+  const show = (open) => {
+    list.hidden = !open;
+    input.setAttribute("aria-expanded", String(open));
+    if (!open) choose(null);
+  };
+  const choose = (option) => {
+    active()?.setAttribute("aria-selected", "false");
+    option?.setAttribute("aria-selected", "true");
+    option?.scrollIntoView({ block: "nearest" });
+    if (option) input.setAttribute("aria-activedescendant", option.id);
+    else input.removeAttribute("aria-activedescendant");
+  };
+  const ask = () => htmx.trigger(input, "suggest");
+  const take = (option) => {
+    if (!option.dataset.fill) return (location.href = option.href);
+    input.value = option.dataset.fill;
+    ask();
+  };
+
+  input.addEventListener("focus", ask);
+  input.addEventListener("keydown", (event) => {
+    const all = options();
+    const here = all.indexOf(active());
+    if (event.key === "ArrowDown" || event.key === "ArrowUp") {
+      event.preventDefault();
+      if (list.hidden) return ask();
+      const next = event.key === "ArrowDown" ? here + 1 : here < 0 ? all.length - 1 : here - 1;
+      choose(all[next] ?? null);
+    } else if (event.key === "Enter" && active()) {
+      event.preventDefault();
+      take(active());
+    } else if (event.key === "Escape") {
+      if (list.hidden) input.blur();
+      show(false);
+    }
+  });
+  list.addEventListener("mousedown", (event) => event.preventDefault()); // the field keeps the focus
+  list.addEventListener("click", (event) => {
+    const option = event.target.closest("a[role=option]");
+    if (!option || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    take(option);
+  });
+  input.addEventListener("blur", () => show(false));
+  document.addEventListener("htmx:afterSwap", (event) => {
+    if (event.detail.target === list && document.activeElement === input) show(true);
+  });
+  document.addEventListener("keydown", (event) => {
+    const typing = event.target.closest?.("input, textarea, select, [contenteditable]");
+    if (event.key !== "f" || event.ctrlKey || event.metaKey || event.altKey || typing || document.querySelector("dialog[open]")) return;
+    event.preventDefault();
+    input.focus();
+  });
+})();
