@@ -9,13 +9,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from agentops.costs.models import Dimension
-from agentops.domain.pricing import counts_as_unpriced
 from agentops.domain.spans import ATTRIBUTION, COSTED_KINDS, DEFAULT_ENVIRONMENT, Cost, Kind, Span
 from agentops.runs.store import NO_MEASURES, StoredSpan
 
 NS_PER_HOUR = 3_600_000_000_000
 
 _MODEL_KINDS = COSTED_KINDS
+# A member of an enum is looked up through its metaclass, at a fifth of a microsecond.
+_TOOL = Kind.TOOL
 _STEP_KINDS = frozenset({Kind.LLM, Kind.EMBEDDING, Kind.TOOL, Kind.RETRIEVAL})
 # Plain integers: members of an enum are hashed by a Python function.
 _SERVICE, _BY_USER, _BY_FEATURE, _BY_SESSION, _BY_RELEASE, _BY_AGENT, _BY_MODEL, _BY_TOOL = map(int, Dimension)
@@ -125,26 +126,22 @@ def _add_keys(
 
 def measures_of(span: Span, cost: Cost) -> tuple[int, ...]:
     """What a span counts when it is not merged away, in the order of ``MEASURES``."""
-    kind = span.kind
+    usage = span.usage
+    tokens = (usage.input, usage.output, usage.cache_read, usage.cache_creation, usage.reasoning)
+    return measures(span.kind, cost.nano, tokens, is_error=span.is_error)
+
+
+def measures(kind: int, cost_nano: int | None, tokens: Sequence[int | None], *, is_error: bool) -> tuple[int, ...]:
+    """What a span of this kind counts; ``tokens`` in the order of ``MEASURES``."""
     if kind not in _STEP_KINDS:
         return NO_MEASURES
-    error = 1 if span.is_error else 0
+    cost, error = cost_nano or 0, 1 if is_error else 0
     if kind not in _MODEL_KINDS:
-        return (cost.nano or 0, 0, 0, 1 if kind is Kind.TOOL else 0, 1, error, 0, 0, 0, 0, 0)
-    usage = span.usage
-    return (
-        cost.nano or 0,
-        1 if counts_as_unpriced(span, cost) else 0,
-        1,
-        0,
-        1,
-        error,
-        usage.input or 0,
-        usage.output or 0,
-        usage.cache_read or 0,
-        usage.cache_creation or 0,
-        usage.reasoning or 0,
-    )
+        return (cost, 0, 0, 1 if kind == _TOOL else 0, 1, error, 0, 0, 0, 0, 0)
+    # The rule of counts_as_unpriced, whoever asks.
+    unpriced = cost_nano is None and (not is_error or any(count is not None for count in tokens))
+    given, output, read, creation, reasoning = tokens
+    return (cost, int(unpriced), 1, 0, 1, error, given or 0, output or 0, read or 0, creation or 0, reasoning or 0)
 
 
 def model_key(span: Span) -> str:
@@ -154,7 +151,7 @@ def model_key(span: Span) -> str:
 
 def tool_key(span: Span) -> str:
     """The tool that a span is shown under; empty for none."""
-    return (span.tool_name or "") if span.kind is Kind.TOOL else ""
+    return (span.tool_name or "") if span.kind is _TOOL else ""
 
 
 def where_of(span: Span, agent: str | None) -> Where:
@@ -163,17 +160,8 @@ def where_of(span: Span, agent: str | None) -> Where:
 
 
 def stored_measures(span: StoredSpan) -> tuple[int, ...]:
-    """What a booked span counts when it is not merged away: the same as ``measures_of``."""
-    kind = span.kind
-    if kind not in _STEP_KINDS:
-        return NO_MEASURES
-    cost, error = span.cost_nano or 0, int(span.is_error)
-    if kind not in _MODEL_KINDS:
-        return (cost, 0, 0, int(kind == Kind.TOOL), 1, error, 0, 0, 0, 0, 0)
-    tokens = span.tokens
-    # The rule of counts_as_unpriced, on what is stored.
-    unpriced = span.cost_nano is None and (any(t is not None for t in tokens) or not span.is_error)
-    return (cost, int(unpriced), 1, 0, 1, error, *(t or 0 for t in tokens))
+    """What a booked span counts when it is not merged away."""
+    return measures(span.kind, span.cost_nano, span.tokens, is_error=span.is_error)
 
 
 def stored_where(span: StoredSpan, agent: str | None) -> Where:
@@ -183,5 +171,5 @@ def stored_where(span: StoredSpan, agent: str | None) -> Where:
         span.start_ns // NS_PER_HOUR,
         agent or "",
         (span.response_model or span.request_model or "") if is_model else "",
-        (span.tool or "") if span.kind == Kind.TOOL else "",
+        (span.tool or "") if span.kind == _TOOL else "",
     )

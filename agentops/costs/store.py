@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from psycopg import Cursor
 
-from agentops.columns import Column, Integers, Texts, transpose
-from agentops.costs.cells import Cells, Moves, add_to
+from agentops.columns import Byteas, Column, Integers, Texts, transpose
+from agentops.costs.cells import NS_PER_HOUR, Cells, Moves, Where, add_to
 from agentops.costs.models import MEASURES
+from agentops.costs.sources import COUNTED, SPAN_KEYS, SPAN_MEASURES
+from agentops.runs.store import RunKey, RunState, SpanKey
 
 HOURS_PER_DAY = 24
 
@@ -49,3 +52,48 @@ def move_spend(cursor: Cursor[Any], moves: Moves) -> None:
         moved = [(d, hour * 3600, e, s, k, *m) for (d, hour, e, s, k), m in rows.items() if any(m)]
         if moved:
             cursor.execute(statement, transpose(_TYPES, moved))
+
+
+#: What runs have booked, by all keys of a step.
+_STEPS = f"""SELECT s.trace_id, s.service, s.start_ns / {NS_PER_HOUR}, {SPAN_KEYS["agent"]}, {SPAN_KEYS["model"]},
+    {SPAN_KEYS["tool"]}, {", ".join(f"sum({expression})::bigint" for expression in SPAN_MEASURES.values())}"""
+BOOKED = f"""
+{_STEPS}
+FROM unnest(%b::bytea[], %b::text[], %b::date[]) AS k (trace_id, service, since)
+JOIN spans s ON s.trace_id = k.trace_id AND s.service = k.service AND s.received_on >= k.since
+WHERE {COUNTED} GROUP BY 1, 2, 3, 4, 5, 6
+"""
+
+
+def booked_steps(cursor: Cursor[Any], runs: Sequence[RunState]) -> Iterator[tuple[RunKey, Where, tuple[int, ...]]]:
+    """What some runs have booked: run, where, measures."""
+    keys = transpose((Byteas, Texts), [run.key for run in runs])
+    cursor.execute(BOOKED, [*keys, [run.since for run in runs]])
+    yield from _steps(cursor)
+
+
+#: All that wait for a span have the same agent above them.
+NAME_AGENTS = f"""
+WITH s AS (
+    UPDATE spans SET agent = k.agent
+    FROM unnest(%b::bytea[], %b::bytea[], %b::text[], %b::text[]) AS k (trace_id, ancestor, service, agent)
+    JOIN span_waiting w USING (trace_id, ancestor, service)
+    JOIN span_ledger l USING (trace_id, span_id, service)
+    WHERE spans.received_on = l.received_on AND spans.trace_id = l.trace_id AND spans.start_ns = l.start_ns
+        AND spans.span_id = l.span_id AND spans.service = l.service
+    RETURNING spans.*
+)
+{_STEPS} FROM s WHERE {COUNTED} GROUP BY 1, 2, 3, 4, 5, 6
+"""
+
+
+def name_agents(cursor: Cursor[Any], agents: Mapping[SpanKey, str]) -> Iterator[tuple[RunKey, Where, tuple[int, ...]]]:
+    """Book the steps that waited for these spans under the agents above them; where they are booked now."""
+    rows = [(*key, agent) for key, agent in sorted(agents.items())]
+    cursor.execute(NAME_AGENTS, transpose((Byteas, Byteas, Texts, Texts), rows))
+    yield from _steps(cursor)
+
+
+def _steps(cursor: Cursor[Any]) -> Iterator[tuple[RunKey, Where, tuple[int, ...]]]:
+    for trace_id, service, hour, agent, model, tool, *measures in cursor.fetchall():
+        yield (trace_id, service), (hour, agent, model, tool), tuple(measures)

@@ -109,11 +109,11 @@ _IN_ENVIRONMENT = f"coalesce(environment, '{DEFAULT_ENVIRONMENT}') = %(environme
 RUNS = """
 SELECT service, sum(runs)::bigint, sum(failed)::bigint FROM (
     SELECT service, count(*) AS runs, 0 AS failed
-    FROM runs WHERE started_at >= %(from)s AND started_at < %(until)s {environment} GROUP BY service
+    FROM runs WHERE NOT is_absorbed AND started_at >= %(from)s AND started_at < %(until)s {environment} GROUP BY service
     UNION ALL
     SELECT service, 0, count(*)
-    FROM runs WHERE started_at >= %(from)s AND started_at < %(until)s {environment} AND (root_error OR last_error)
-        AND (has_root OR last_received_at <= now() - %(idle)s) GROUP BY service
+    FROM runs WHERE NOT is_absorbed AND started_at >= %(from)s AND started_at < %(until)s {environment}
+        AND (root_error OR last_error) AND (has_root OR last_received_at <= now() - %(idle)s) GROUP BY service
 ) AS counted GROUP BY service
 """
 DURATIONS = """
@@ -121,7 +121,8 @@ SELECT service, percentile_disc(0.95) WITHIN GROUP (ORDER BY lasted)
 FROM (
     SELECT asked.service, newest.lasted FROM unnest(%(services)s::text[]) AS asked (service), LATERAL (
         SELECT latest_at - started_at AS lasted FROM runs
-        WHERE runs.service = asked.service AND started_at >= %(from)s AND started_at < %(until)s {environment}
+        WHERE runs.service = asked.service AND NOT is_absorbed
+            AND started_at >= %(from)s AND started_at < %(until)s {environment}
             AND (has_root OR last_received_at <= now() - %(idle)s)
         ORDER BY started_at DESC, trace_id DESC LIMIT %(sampled)s
     ) AS newest
@@ -129,11 +130,11 @@ FROM (
 """
 PULSE = """
 SELECT date_trunc('hour', started_at, 'UTC'), count(*), count(*) FILTER (WHERE root_error OR last_error)
-FROM runs WHERE started_at >= %(from)s {environment} GROUP BY 1
+FROM runs WHERE NOT is_absorbed AND started_at >= %(from)s {environment} GROUP BY 1
 """
 RUNNING = """
 SELECT service, count(*) FROM runs
-WHERE NOT has_root AND last_received_at > now() - %(idle)s {environment} GROUP BY service
+WHERE NOT has_root AND NOT is_absorbed AND last_received_at > now() - %(idle)s {environment} GROUP BY service
 """
 
 

@@ -17,7 +17,9 @@ NATIVE_SCOPES = frozenset({"com.anthropic.sdk.python"})
 #: What a model call below one of these does is another call, not the same one seen twice.
 _BOUNDARIES = frozenset({Kind.AGENT, Kind.TOOL, Kind.RETRIEVAL})
 #: Kinds that are booked under an agent.
-_LEAVES = frozenset({Kind.LLM, Kind.EMBEDDING, Kind.TOOL, Kind.RETRIEVAL})
+LEAVES = frozenset({Kind.LLM, Kind.EMBEDDING, Kind.TOOL, Kind.RETRIEVAL})
+#: A streamed answer is told this long after its call returned at most, in ns.
+STREAM_NS = 600_000_000_000
 #: Ollama draws its response ids from a thousand numbers: in a long run two calls often share one.
 _NOT_UNIQUE = re.compile(r"chatcmpl-\d{1,3}")
 
@@ -41,10 +43,18 @@ class Node:
 
 @dataclass(slots=True, frozen=True)
 class Booking:
-    """How a span is booked: under which agent, and into which other span it is merged, if any."""
+    """How a span is booked: under which agent, and into which other span it is merged, if any.
+
+    ``merged_trace`` is the trace of that span where it is not the same.
+    """
 
     agent: str | None
     merged_into: bytes | None
+    merged_trace: bytes | None = None
+
+
+#: (trace id, span id)
+CallKey = tuple[bytes, bytes]
 
 
 @dataclass(slots=True)
@@ -63,7 +73,7 @@ class _Calls:
 def resolve(nodes: Iterable[Node]) -> dict[bytes, Booking]:
     """Book every span of one run, given each span once. Missing parents, cycles and forests are tolerated.
 
-    The agent is the span's own or that of the nearest span above it that names one. Of model calls nested in
+    The agent is the span's own, or for steps that of the nearest span above that names one. Of model calls nested in
     one another the innermost that knows its tokens counts; of model calls with the same response id one does:
     the one that knows more of its tokens, else the SDK's own if they disagree about the output, else the
     instrumentation's, else the outer one. A model span that lasted no time is the record of a streamed answer: it
@@ -81,7 +91,102 @@ def resolve(nodes: Iterable[Node]) -> dict[bytes, Booking]:
     _merge_nested(models, callers, merged)
     _merge_same_response(models, merged)
     _merge_records(models, merged)
-    return {span_id: Booking(agents[span_id], _final(span_id, merged)) for span_id in by_id}
+    return {
+        span_id: Booking(agents[span_id] if node.kind in LEAVES else node.own_agent, _final(span_id, merged))
+        for span_id, node in by_id.items()
+    }
+
+
+def merge_across(calls: Iterable[tuple[bytes, Node]]) -> tuple[dict[CallKey, CallKey], dict[CallKey, CallKey]]:
+    """Which model calls of different traces are one call, and which of them tells the tokens of another that counts.
+
+    ``calls`` are (trace id, node): those that count in their own trace, all with the same answer of the same kind of
+    one service. A call is a stray, and merged, when it has no parent, and another instrumentation tells of a call at
+    the same time: a provider's own SDK makes such a trace beside a framework whose spans are not current. An answer
+    that comes again later is another call: ids repeat. Where a stray knows the tokens better than what it is merged
+    into, its are counted there.
+    """
+    order = {(trace_id, node.span_id): node for trace_id, node in sorted(calls, key=_standing)}
+    keys = list(order)
+    merged: dict[CallKey, CallKey] = {}
+    for place, key in enumerate(keys):
+        if order[key].parent_span_id:
+            continue
+        for other in keys[:place]:
+            if other[0] != key[0] and _is_same_call(order[key], order[other]):
+                merged[key] = merged.get(other, other)
+                break
+    told: dict[CallKey, CallKey] = {}
+    for stray, kept in merged.items():
+        best = told.get(kept, kept)
+        if _tells_better(order[stray], order[best]):
+            told[kept] = stray
+    return merged, told
+
+
+def _tells_better(one: Node, other: Node) -> bool:
+    """Whether the one knows more of its tokens, or knows them from the SDK and the other something else."""
+    if one.usage_fields != other.usage_fields:
+        return one.usage_fields > other.usage_fields
+    native = one.scope in NATIVE_SCOPES and other.scope not in NATIVE_SCOPES
+    return native and one.output_tokens != other.output_tokens
+
+
+def _standing(call: tuple[bytes, Node]) -> tuple[bool, bool, int, int, bytes, bytes]:
+    trace_id, node = call
+    is_root = not node.parent_span_id
+    return (node.scope in NATIVE_SCOPES, is_root, node.start_ns, -node.end_ns, trace_id, node.span_id)
+
+
+def _is_same_call(one: Node, other: Node) -> bool:
+    overlap = one.start_ns <= other.end_ns and other.start_ns <= one.end_ns
+    return overlap and one.scope != other.scope and one.kind is other.kind
+
+
+def outermost_calls(nodes: Iterable[Node]) -> dict[bytes, Node | None]:
+    """The outermost model call that each span is part of, itself included; ``None`` for none."""
+    by_id = {node.span_id: node for node in nodes}
+    parents = _parents(by_id)
+    agents: dict[bytes, str | None] = {}
+    callers: dict[bytes, Node | None] = {}
+    for node in by_id.values():
+        _inherit(node, parents, agents, callers)
+    found: dict[bytes, Node | None] = {}
+    for node in by_id.values():
+        path: list[Node] = []
+        top = node
+        while (caller := callers[top.span_id]) is not None and caller.span_id not in found:
+            path.append(top)
+            top = caller
+        outer = found[caller.span_id] if caller is not None else None
+        for passed in (top, *reversed(path)):
+            if outer is None and passed.kind in COSTED_KINDS:
+                outer = passed
+            found[passed.span_id] = outer
+    return found
+
+
+def lineages(nodes: Iterable[Node]) -> dict[bytes, tuple[str | None, bytes | None]]:
+    """Of each span the agent at or above it, or else the span above it, not among these, that may lead to one."""
+    by_id = {node.span_id: node for node in nodes}
+    parents = _parents(by_id)
+    found: dict[bytes, tuple[str | None, bytes | None]] = {}
+    for node in by_id.values():
+        path: list[Node] = []
+        above: Node | None = node
+        answer: tuple[str | None, bytes | None]
+        while above is not None and above.span_id not in found and above.own_agent is None:
+            path.append(above)
+            above = parents[above.span_id]
+        if above is None:
+            # The parent of a cycle that was cut is among these.
+            missing = path[-1].parent_span_id
+            answer = (None, missing if missing and missing not in by_id else None)
+        else:
+            answer = found.get(above.span_id) or (above.own_agent, None)
+            found[above.span_id] = answer
+        found.update(dict.fromkeys((passed.span_id for passed in path), answer))
+    return found
 
 
 def needs_tree(spans: Iterable[Span]) -> bool:
@@ -93,7 +198,7 @@ def needs_tree(spans: Iterable[Span]) -> bool:
     parents, calls, scopes, responses = set(), set(), set(), set()
     for span in spans:
         parents.add(span.parent_span_id)
-        if span.kind not in _LEAVES:
+        if span.kind not in LEAVES:
             continue
         if span.agent_name is None:
             return True
@@ -229,15 +334,23 @@ def _merge_records(models: list[Node], merged: dict[bytes, Node]) -> None:
             while calls and calls[-1].end_ns <= record.start_ns:
                 ended.append(calls.pop())
             # Two answers with different ids are no one call.
-            if ended and (record.response_id is None or ended[-1].response_id is None):
+            if (
+                ended
+                and record.start_ns - ended[-1].end_ns <= STREAM_NS
+                and (record.response_id is None or ended[-1].response_id is None)
+            ):
                 pair = (ended.pop(), record)
                 kept = _preferred(pair)
                 merged.update((node.span_id, kept) for node in pair if node is not kept)
 
 
 def _response(node: Node) -> str | None:
-    response = node.response_id
-    return None if not response or _NOT_UNIQUE.fullmatch(response) else response
+    return unique_response(node.response_id)
+
+
+def unique_response(response_id: str | None) -> str | None:
+    """The id of an answer, when it is one that no other answer has."""
+    return None if not response_id or _NOT_UNIQUE.fullmatch(response_id) else response_id
 
 
 def _preferred(calls: Sequence[Node]) -> Node:

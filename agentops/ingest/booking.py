@@ -1,14 +1,14 @@
 """One transaction of the books: from understood spans to ledger, runs, spans and spend.
 
 The number of statements does not depend on the number of spans. Most runs are booked from what
-their new spans say of themselves; the whole run is read again only when its tree decides (an
-agent named by an ancestor, a model call that repeats another) or its attribution changes.
+their new spans say of themselves; booked spans are looked at again only where a run's tree decides (an
+agent named by an ancestor, a model call that repeats another), or its attribution changes.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -17,47 +17,20 @@ from psycopg import Cursor
 
 from agentops.catalog import store as catalog
 from agentops.costs import store as costs
-from agentops.costs.cells import (
-    Moves,
-    Where,
-    add_step,
-    add_to,
-    measures_of,
-    place_of,
-    stored_measures,
-    stored_where,
-    where_of,
-)
-from agentops.domain.runtree import Booking, Node, needs_tree, resolve
-from agentops.domain.spans import COSTED_KINDS, Cost, Kind, Span
-from agentops.domain.terms import stored_terms
+from agentops.costs.cells import Moves, Where, add_step, add_to, place_of, where_of
+from agentops.domain.runtree import Booking, needs_tree
+from agentops.domain.spans import COSTED_KINDS, Kind, Span
+from agentops.ingest.entry import Entry as Entry  # noqa: PLC0414  (its users know it from here)
+from agentops.ingest.entry import answer_key, figures_of
+from agentops.ingest.trees import Decisions, decide
 from agentops.runs import store as runs
-from agentops.runs.store import NO_MEASURES, RunDelta, RunKey, RunState, SpanKey, StoredSpan
+from agentops.runs.store import NO_MEASURES, RunDelta, RunKey, RunState, SpanKey, Told
 
 #: Bits below the rank in an attribution order: microseconds since the epoch fit.
 _RANK_SHIFT = 52
 
 _MODEL_KINDS = COSTED_KINDS
 _CONCLUDING_KINDS = frozenset({Kind.AGENT, Kind.LLM})
-
-
-@dataclass(slots=True)
-class Entry:
-    """A span and its price, ready to be booked."""
-
-    span: Span
-    cost: Cost
-    content: str | None
-    key: SpanKey = field(init=False)
-    run: RunKey = field(init=False)
-    measures: tuple[int, ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Derive the keys and what the span counts, once."""
-        span = self.span
-        self.key = (span.trace_id, span.span_id, span.service)
-        self.run = (span.trace_id, span.service)
-        self.measures = measures_of(span, self.cost)
 
 
 @dataclass(slots=True)
@@ -93,17 +66,19 @@ def book(cursor: Cursor[Any], entries: Sequence[Entry], known_services: set[str]
         return outcome
     if unknown := {key[2] for key in unique} - known_services:
         catalog.register(cursor, sorted(unknown))
-    claimed = runs.claim(
-        cursor, [(*key, fingerprint(e.span), e.span.kind in _MODEL_KINDS) for key, e in unique.items()]
-    )
+    claimed = runs.claim(cursor, [_claim(entry) for entry in unique.values()])
     outcome.accepted = set(claimed)
     if len(claimed) < len(unique):
         outcome.conflicts = _conflicts(cursor, {key: e for key, e in unique.items() if key not in claimed})
     fresh = [entry for key, entry in unique.items() if key in claimed]
     if fresh:
-        _book_new(cursor, fresh, claimed)
-        outcome.runs = {entry.run for entry in fresh}
+        outcome.runs = _book_new(cursor, fresh, claimed)
     return outcome
+
+
+def _claim(entry: Entry) -> tuple[Any, ...]:
+    span = entry.span
+    return (*entry.key, fingerprint(span), span.kind in _MODEL_KINDS, span.parent_span_id or None, span.start_ns)
 
 
 def _conflicts(cursor: Cursor[Any], repeated: dict[SpanKey, Entry]) -> set[SpanKey]:
@@ -111,33 +86,50 @@ def _conflicts(cursor: Cursor[Any], repeated: dict[SpanKey, Entry]) -> set[SpanK
     return {key for key, entry in repeated.items() if stored.get(key) != fingerprint(entry.span)}
 
 
-def _book_new(cursor: Cursor[Any], fresh: list[Entry], claimed: dict[SpanKey, date]) -> None:
+def _book_new(cursor: Cursor[Any], fresh: list[Entry], claimed: dict[SpanKey, date]) -> set[RunKey]:
+    """Book spans that the ledger did not know; the runs that this touches, those of other traces included."""
     by_run: dict[RunKey, list[Entry]] = {}
     for entry in fresh:
         by_run.setdefault(entry.run, []).append(entry)
-    states = runs.upsert_runs(cursor, [_delta(key, by_run[key]) for key in sorted(by_run)])
-    trees = _runs_with_trees(cursor, states, by_run, claimed)
-    moved = {key for key, state in states.items() if state.existed and state.attribution != state.was}
-    reread = [key for key in sorted(trees | moved) if states[key].existed]
-    stored = runs.stored_spans(cursor, [states[key] for key in reread]) if reread else {}
-
-    rebooked: list[tuple[Any, ...]] = []
-    corrections: list[tuple[RunKey, Sequence[int]]] = []
+    told, telling = _note_answers(cursor, fresh)
+    others = telling - by_run.keys()
+    deltas = [_delta(key, by_run[key]) if key in by_run else RunDelta(key) for key in sorted(by_run.keys() | others)]
+    states = runs.upsert_runs(cursor, deltas)
+    locked = {key: states.pop(key).attribution for key in others & states.keys()}
     moves = Moves()
-    bookings: dict[SpanKey, Booking] = {}
+    if moved := [state for _, state in sorted(states.items()) if state.existed and state.attribution != state.was]:
+        _move_runs(cursor, moves, moved)
+    trees = _runs_with_trees(cursor, states, by_run, claimed, told)
     for key, state in states.items():
-        if key not in trees and key not in moved:
+        if key not in trees:
             _book_plain(moves.steps(key[1], place_of(state.attribution)), by_run[key])
-            continue
-        correction = _book_again(moves, bookings, rebooked, state, by_run[key], stored.get(key, []), tree=key in trees)
-        if key in trees and (any(correction) or not state.needs_tree):
-            corrections.append((key, correction))
-    if rebooked:
-        runs.rebook_spans(cursor, rebooked)
-    runs.copy_spans(cursor, (_span_row(entry, claimed[entry.key], bookings.get(entry.key)) for entry in fresh))
+    decisions = decide(cursor, moves, states, by_run, trees, told, locked) if trees else Decisions()
+    runs.copy_spans(cursor, (_span_row(entry, claimed[entry.key], decisions) for entry in fresh))
     costs.move_spend(cursor, moves)
-    if corrections:
-        runs.correct_runs(cursor, corrections)
+    if decisions.corrections:
+        runs.correct_runs(cursor, decisions.corrections)
+    return by_run.keys() | decisions.runs
+
+
+def _note_answers(cursor: Cursor[Any], fresh: Iterable[Entry]) -> tuple[dict[bytes, list[Told]], set[RunKey]]:
+    """The answers that were told more than once, and all runs that told them."""
+    rows, services = [], {}
+    for entry in fresh:
+        span = entry.span
+        if (key := answer_key(span)) is not None:
+            rows.append((key, Told(span.trace_id, span.span_id, span.start_ns)))
+            services[key] = span.service
+    told = runs.note_answers(cursor, rows) if rows else {}
+    return told, {(place.trace_id, services[key]) for key, places in told.items() for place in places}
+
+
+def _move_runs(cursor: Cursor[Any], moves: Moves, moved: Sequence[RunState]) -> None:
+    """Take what runs have booked out of where they were attributed, and book it where they are now."""
+    places = {state.key: (place_of(state.was), place_of(state.attribution)) for state in moved}
+    for key, where, measures in costs.booked_steps(cursor, moved):
+        was, now = places[key]
+        moves.add(key[1], was, where, measures, sign=-1)
+        moves.add(key[1], now, where, measures)
 
 
 def _book_plain(steps: dict[Where, list[int]], entries: list[Entry]) -> None:
@@ -147,56 +139,15 @@ def _book_plain(steps: dict[Where, list[int]], entries: list[Entry]) -> None:
             add_step(steps, where_of(entry.span, entry.span.agent_name), entry.measures)
 
 
-def _book_again(
-    moves: Moves,
-    bookings: dict[SpanKey, Booking],
-    rebooked: list[tuple[Any, ...]],
-    state: RunState,
-    entries: list[Entry],
-    stored: list[StoredSpan],
-    *,
-    tree: bool,
-) -> list[int]:
-    """Roll up a run whose booked spans may move; the answer is what its own measures are off by."""
-    service = state.key[1]
-    nodes = [_node_of(entry.span) for entry in entries] + [_node_of_stored(span) for span in stored]
-    resolved = resolve(nodes) if tree else {}
-    now_at, was_at = place_of(state.attribution), place_of(state.was)
-    correction = [0] * len(NO_MEASURES)
-    for entry in entries:
-        span = entry.span
-        booking = resolved.get(span.span_id) or Booking(span.agent_name, None)
-        bookings[entry.key] = booking
-        if booking.merged_into:
-            add_to(correction, entry.measures, sign=-1)
-        else:
-            moves.add(service, now_at, where_of(span, booking.agent), entry.measures)
-    for old_span in stored:
-        old = Booking(old_span.agent, old_span.merged_into)
-        booking = resolved.get(old_span.span_id, old)
-        if booking != old:
-            key = (old_span.trace_id, old_span.span_id, old_span.service)
-            rebooked.append((old_span.received_on, *key, booking.agent, booking.merged_into))
-        elif now_at == was_at:
-            continue
-        measures = stored_measures(old_span)
-        if not old.merged_into:
-            moves.add(service, was_at, stored_where(old_span, old.agent), measures, sign=-1)
-        if not booking.merged_into:
-            moves.add(service, now_at, stored_where(old_span, booking.agent), measures)
-        if bool(booking.merged_into) != bool(old.merged_into):
-            add_to(correction, measures, sign=-1 if booking.merged_into else 1)
-    return correction
-
-
 def _runs_with_trees(
     cursor: Cursor[Any],
-    states: dict[RunKey, RunState],
-    by_run: dict[RunKey, list[Entry]],
-    claimed: dict[SpanKey, date],
+    states: Mapping[RunKey, RunState],
+    by_run: Mapping[RunKey, Sequence[Entry]],
+    claimed: Mapping[SpanKey, date],
+    told: Mapping[bytes, Sequence[Told]],
 ) -> set[RunKey]:
-    """Runs whose bookings depend on their whole tree; asked after the runs are locked."""
-    trees = set()
+    """Runs whose bookings depend on more than their new spans; asked after the runs are locked."""
+    trees = {entry.run for entries in by_run.values() for entry in entries if answer_key(entry.span) in told}
     for key, state in states.items():
         parents = state.open_parents
         is_caller = any(e.span.span_id.hex() in parents for e in by_run[key] if e.span.kind in _MODEL_KINDS)
@@ -212,17 +163,6 @@ def _runs_with_trees(
     unseen -= claimed.keys()
     if unseen:
         trees |= runs.runs_with_llm_parents(cursor, sorted(unseen))
-    answers: set[str] = set()
-    answered = []
-    for key, state in states.items():
-        if not state.existed or key in trees:
-            continue
-        ids = {e.span.response_id for e in by_run[key] if e.span.response_id and e.span.kind in _MODEL_KINDS}
-        if ids:
-            answers |= ids
-            answered.append(state)
-    if answers:
-        trees |= runs.runs_with_responses(cursor, answered, sorted(answers))
     return trees
 
 
@@ -270,46 +210,10 @@ def _attribute(best: dict[str, tuple[int, str]], span: Span, *, below_root: bool
             best[dimension] = (order, value)
 
 
-def _node_of(span: Span) -> Node:
-    usage = span.usage
-    return Node(
-        span_id=span.span_id,
-        parent_span_id=span.parent_span_id,
-        kind=span.kind,
-        own_agent=span.agent_name,
-        scope=span.scope,
-        response_id=span.response_id,
-        start_ns=span.start_ns,
-        end_ns=span.end_ns,
-        usage_fields=_known(usage.input, usage.output, usage.cache_read, usage.cache_creation, usage.reasoning),
-        output_tokens=usage.output,
-        is_error=span.is_error,
-    )
-
-
-def _node_of_stored(span: StoredSpan) -> Node:
-    return Node(
-        span_id=span.span_id,
-        parent_span_id=span.parent_span_id,
-        kind=Kind(span.kind),
-        own_agent=span.own_agent,
-        scope=span.scope,
-        response_id=span.response_id,
-        start_ns=span.start_ns,
-        end_ns=span.end_ns,
-        usage_fields=_known(*span.tokens),
-        output_tokens=span.output_tokens,
-        is_error=span.is_error,
-    )
-
-
-def _known(*counts: int | None) -> int:
-    return sum(1 for count in counts if count)
-
-
-def _span_row(entry: Entry, received_on: date, booking: Booking | None) -> tuple[Any, ...]:
-    span, cost, usage = entry.span, entry.cost, entry.span.usage
-    agent, merged_into = (booking.agent, booking.merged_into) if booking else (span.agent_name, None)
+def _span_row(entry: Entry, received_on: date, decisions: Decisions) -> tuple[Any, ...]:
+    span = entry.span
+    booking = decisions.bookings.get(entry.key) or Booking(span.agent_name, None)
+    figures, own = decisions.figures.get(entry.key) or (figures_of(entry), None)
     return (
         received_on,
         span.service,
@@ -321,7 +225,7 @@ def _span_row(entry: Entry, received_on: date, booking: Booking | None) -> tuple
         span.name,
         span.scope,
         span.agent_name,
-        agent,
+        booking.agent,
         span.provider,
         span.request_model,
         span.response_model,
@@ -330,16 +234,9 @@ def _span_row(entry: Entry, received_on: date, booking: Booking | None) -> tuple
         span.error_type,
         span.start_ns,
         span.end_ns,
-        usage.input,
-        usage.output,
-        usage.cache_read,
-        usage.cache_creation,
-        usage.reasoning,
-        cost.nano,
-        cost.source,
-        cost.price_id,
-        merged_into,
+        *figures,
+        booking.merged_into,
+        booking.merged_trace,
+        own,
         entry.content,
-        stored_terms(span),
-        cost.is_estimate,
     )

@@ -125,11 +125,24 @@ class Step(Schema):
     price: Price
     is_estimate: bool = Field(description="The call failed: what is known of it may not be all that is billed.")
     merged_into: str | None
+    merged_trace_id: str | None = Field(None, description="The trace of merged_into, where it is another one.")
     input_tokens: int | None
     output_tokens: int | None
     cache_read_input_tokens: int | None
     cache_creation_input_tokens: int | None
     reasoning_output_tokens: int | None
+
+
+class Merged(Schema):
+    """Model calls that were told more than once and count once.
+
+    ``within``: spans of the run that repeat others of it; ``from_traces`` repeat calls of the run, which itself repeats
+    calls of ``into_traces``.
+    """
+
+    within: int
+    from_traces: list[str]
+    into_traces: list[str]
 
 
 class RunDetail(Run):
@@ -140,6 +153,7 @@ class RunDetail(Run):
     steps: list[Step]  # type: ignore[assignment]  # the contract has the steps themselves here
     steps_count: int
     steps_cursor: str | None
+    merged: Merged
     findings: list[dict[str, Any]]
 
 
@@ -224,6 +238,7 @@ def get_run(
         "steps": [step_shape(step) for step in steps],
         "steps_count": run.steps,
         "steps_cursor": encode_cursor(steps[-1].start_ns, steps[-1].span_id.hex()) if more else None,
+        "merged": merges_shape(queries.list_merges(run)),
         "findings": [],
     }
 
@@ -243,6 +258,15 @@ def run_shape(run: RunRow) -> dict[str, Any]:
     """A run as the contract spells it."""
     shape = {name: getattr(run, name) for name in Run.model_fields if hasattr(run, name)}
     return {**shape, "trace_id": run.hex_id, "cost_usd": usd(run.cost_nano)}
+
+
+def merges_shape(merges: queries.Merges) -> dict[str, Any]:
+    """Which model calls were told more than once."""
+    return {
+        "within": merges.within,
+        "from_traces": [trace_id.hex() for trace_id in merges.from_traces],
+        "into_traces": [trace_id.hex() for trace_id in merges.into],
+    }
 
 
 def step_shape(step: StepRow) -> dict[str, Any]:
@@ -266,6 +290,7 @@ def step_shape(step: StepRow) -> dict[str, Any]:
         },
         "is_estimate": priced and step.is_estimate,
         "merged_into": step.merged_into.hex() if step.merged_into else None,
+        "merged_trace_id": step.merged_trace_id.hex() if step.merged_trace_id else None,
     }
 
 

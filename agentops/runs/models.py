@@ -68,6 +68,7 @@ class Run(models.Model):
     needs_tree = models.BooleanField(default=False)
     open_parents = ArrayField(models.TextField(), default=list)
     llm_scopes = ArrayField(models.TextField(), default=list)
+    absorbed_spans = models.IntegerField(default=0)
 
     class Meta:
         managed = False
@@ -81,7 +82,8 @@ class Span(models.Model):
     """One span as booked. Partitioned by ``received_on``; ``span_ledger`` knows it for longer.
 
     ``agent`` is the nearest agent at or above the span; ``own_agent`` what the span itself says.
-    A model call that repeats another one names it in ``merged_into`` and costs nothing itself.
+    A model call that repeats another one names it in ``merged_into`` and costs nothing itself; ``merged_trace_id`` is
+    that one's trace where it is another. Who counts what such a repetition knew better keeps its ``own_figures``.
     ``content`` is JSON text: prompts, completions, arguments, results, further attributes. ``terms`` is what its price
     depends on besides the tokens (see ``domain.terms``); ``is_estimate``: its cost is one, because the call failed.
     """
@@ -115,6 +117,8 @@ class Span(models.Model):
     price_source = models.SmallIntegerField(null=True)
     price_id = models.TextField(null=True)
     merged_into = models.BinaryField(max_length=8, null=True)
+    merged_trace_id = models.BinaryField(max_length=16, null=True)
+    own_figures = models.TextField(null=True)
     content = models.TextField(null=True)
     terms = models.JSONField(null=True)
     is_estimate = models.BooleanField(default=False)

@@ -28,6 +28,8 @@ FORGET = """
 DELETE FROM span_ledger WHERE (trace_id, span_id, service) IN (
     SELECT trace_id, span_id, service FROM span_ledger WHERE received_on < %s LIMIT 50000)
 """
+FORGET_ANSWERS = "DELETE FROM answers WHERE received_on < %s"
+FORGET_WAITING = "DELETE FROM span_waiting WHERE received_on < %s"
 
 
 def _name(day: date) -> str:
@@ -94,6 +96,9 @@ def _clear_content(day: date) -> None:
 
 
 def _forget(before: date) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(FORGET_ANSWERS, [before])
+        cursor.execute(FORGET_WAITING, [before])
     while True:
         with connection.cursor() as cursor:
             cursor.execute(FORGET, [before])

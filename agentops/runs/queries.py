@@ -291,7 +291,8 @@ def _conditions(filters: RunFilters) -> dict[str, str]:
 
 def _source(filters: RunFilters, sort: str, parameters: dict[str, Any]) -> tuple[str, list[str]]:
     """The rows to choose from, as SQL, and what is left to ask of each."""
-    fast = [_STATUSES[filters.status]] if filters.status else []
+    # A trace that only repeats calls of other traces is no run.
+    fast = ["NOT r.is_absorbed", *([_STATUSES[filters.status]] if filters.status else [])]
     slow: list[str] = []
     conditions = _conditions(filters)
     for field in fields(filters):
@@ -339,9 +340,10 @@ def _run(row: Sequence[Any]) -> RunRow:
 # Jumps from one service to the next in the index, instead of reading every run.
 SERVICES = """
 WITH RECURSIVE found AS (
-    (SELECT service FROM runs ORDER BY service LIMIT 1)
+    (SELECT service FROM runs WHERE NOT is_absorbed ORDER BY service LIMIT 1)
     UNION ALL
-    SELECT (SELECT r.service FROM runs r WHERE r.service > found.service ORDER BY r.service LIMIT 1)
+    SELECT (SELECT r.service FROM runs r
+        WHERE r.service > found.service AND NOT r.is_absorbed ORDER BY r.service LIMIT 1)
     FROM found WHERE found.service IS NOT NULL
 )
 SELECT service FROM found WHERE service IS NOT NULL LIMIT 500
@@ -402,6 +404,7 @@ class StepRow:
     merged_into: bytes | None
     is_estimate: bool
     terms: str | None
+    merged_trace_id: bytes | None
     content: str | None = None
 
     @property
@@ -440,12 +443,14 @@ def _of_run(run: RunRow) -> dict[str, Any]:
     }
 
 
-_MERGED_INTO = [field.name for field in fields(StepRow)].index("merged_into")
+_MERGED_INTO, _MERGED_TRACE = (
+    [field.name for field in fields(StepRow)].index(name) for name in ("merged_into", "merged_trace_id")
+)
 
 
 def _step(row: Sequence[Any]) -> StepRow:
     values = list(row)
-    for i in (0, 1, _MERGED_INTO):
+    for i in (0, 1, _MERGED_INTO, _MERGED_TRACE):
         values[i] = None if values[i] is None else bytes(values[i])
     return StepRow(*values)
 
@@ -517,3 +522,36 @@ def list_models(run: RunRow) -> list[ModelShare]:
             ModelShare(model, calls, int(tokens), None if cost is None else int(cost), unpriced, price_id)
             for model, calls, tokens, cost, unpriced, price_id in cursor.fetchall()
         ]
+
+
+MERGES = f"""
+SELECT count(*) FILTER (WHERE merged_trace_id IS NULL), array_agg(DISTINCT merged_trace_id)
+FROM spans WHERE {_OF_RUN} AND merged_into IS NOT NULL
+"""
+MERGED_HERE = f"""
+SELECT trace_id FROM spans WHERE merged_trace_id = %(trace_id)s AND service = %(service)s
+GROUP BY trace_id ORDER BY min(start_ns) LIMIT {MAX_LIMIT}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Merges:
+    """Model calls that were told more than once and count once.
+
+    ``within`` spans of the run repeat others of it; the traces ``from_traces`` repeat calls of it; the run itself
+    repeats calls of the traces ``into``.
+    """
+
+    within: int
+    from_traces: list[bytes]
+    into: list[bytes]
+
+
+def list_merges(run: RunRow) -> Merges:
+    """What of a run was merged: two statements."""
+    with connection.cursor() as cursor:
+        cursor.execute(MERGES, _of_run(run))
+        within, into = cursor.fetchone()
+        cursor.execute(MERGED_HERE, _of_run(run))
+        traces = [bytes(trace_id) for (trace_id,) in cursor.fetchall()]
+    return Merges(within, traces, [bytes(trace_id) for trace_id in into or () if trace_id is not None])

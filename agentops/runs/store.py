@@ -7,7 +7,8 @@ depends on them), each sorted by key, so that concurrent writers cannot deadlock
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -26,6 +27,8 @@ SpanKey = tuple[bytes, bytes, str]
 MAX_OPEN_PARENTS = 64
 #: Agents, models and tools of one run that are remembered, of each.
 MAX_NAMES = 100
+#: Places that are remembered for one answer, and spans that are looked up for one batch.
+MAX_TOLD, MAX_NEARBY = 16, 20_000
 
 NO_MEASURES = (0,) * len(MEASURES)
 
@@ -67,6 +70,8 @@ class RunState:
     needs_tree: bool
     open_parents: list[str]
     llm_scopes: list[str]
+    #: How many spans it had before this batch.
+    stored: int
     #: The day on which its first span came: no partition before it holds any.
     since: date
 
@@ -97,7 +102,29 @@ class StoredSpan:
     cache_creation_input_tokens: int | None
     reasoning_output_tokens: int | None
     cost_nano: int | None
+    price_source: int | None
+    price_id: str | None
+    is_estimate: bool
+    terms: dict[str, Any] | None
     merged_into: bytes | None
+    merged_trace_id: bytes | None
+    #: What it told itself, where it counts what another span tells: ``FIGURES`` as JSON.
+    own_figures: str | None
+
+    @property
+    def key(self) -> SpanKey:
+        """Its key in the ledger."""
+        return (self.trace_id, self.span_id, self.service)
+
+    @property
+    def run(self) -> RunKey:
+        """The key of its run."""
+        return (self.trace_id, self.service)
+
+    @property
+    def figures(self) -> tuple[Any, ...]:
+        """What it counts, in the order of ``FIGURES``."""
+        return (*self.tokens, self.cost_nano, self.price_source, self.price_id, self.is_estimate, self.terms)
 
     @property
     def tokens(self) -> tuple[int | None, ...]:
@@ -112,22 +139,22 @@ class StoredSpan:
 
 
 CLAIM = """
-INSERT INTO span_ledger AS l (trace_id, span_id, service, fingerprint, received_on, is_llm)
-SELECT trace_id, span_id, service, fingerprint::int, CURRENT_DATE, is_llm
-FROM unnest(%b::bytea[], %b::bytea[], %b::text[], %b::bigint[], %b::bool[])
-     AS s (trace_id, span_id, service, fingerprint, is_llm)
+INSERT INTO span_ledger AS l (trace_id, span_id, service, fingerprint, received_on, is_llm, parent_span_id, start_ns)
+SELECT trace_id, span_id, service, fingerprint::int, CURRENT_DATE, is_llm, parent_span_id, start_ns
+FROM unnest(%b::bytea[], %b::bytea[], %b::text[], %b::bigint[], %b::bool[], %b::bytea[], %b::bigint[])
+     AS s (trace_id, span_id, service, fingerprint, is_llm, parent_span_id, start_ns)
 ORDER BY trace_id, span_id, service
 ON CONFLICT DO NOTHING
 RETURNING trace_id, span_id, service, received_on
 """
 
 
-def claim(cursor: Cursor[Any], rows: Sequence[tuple[bytes, bytes, str, int, bool]]) -> dict[SpanKey, date]:
+def claim(cursor: Cursor[Any], rows: Sequence[tuple[Any, ...]]) -> dict[SpanKey, date]:
     """Enter spans into the ledger; those returned are new, all others have been counted before.
 
-    A row is (trace id, span id, service, fingerprint, is a model call).
+    A row is (trace id, span id, service, fingerprint, is a model call, parent or ``None``, start in ns).
     """
-    cursor.execute(CLAIM, transpose((Byteas, Byteas, Texts, Integers, Booleans), rows))
+    cursor.execute(CLAIM, transpose((*_SPAN_KEY, Integers, Booleans, Byteas, Integers), rows))
     return {(row[0], row[1], row[2]): row[3] for row in cursor.fetchall()}
 
 
@@ -158,19 +185,52 @@ def runs_with_llm_parents(cursor: Cursor[Any], parents: Iterable[SpanKey]) -> se
     return {(row[0], row[1]) for row in cursor.fetchall()}
 
 
-#: One pass over each run, whatever the number of answers; the day lets partitions before it be left out.
-RESPONSES = """
-SELECT DISTINCT s.trace_id, s.service
-FROM unnest(%b::bytea[], %b::text[], %b::date[]) AS k (trace_id, service, since)
-JOIN spans s ON s.trace_id = k.trace_id AND s.service = k.service AND s.received_on >= k.since
-WHERE s.response_id = ANY (%b::text[])
+# Who tells an answer first makes its row; whoever tells it again waits here until the first has committed.
+NOTE_ANSWERS = f"""
+WITH noted AS (
+    INSERT INTO answers AS a (key, received_on, members)
+    SELECT key, CURRENT_DATE, array_agg(member ORDER BY member)
+    FROM unnest(%b::bytea[], %b::bytea[]) AS u (key, member) GROUP BY key ORDER BY key
+    ON CONFLICT (key) DO UPDATE SET members = (a.members || EXCLUDED.members)[1:{MAX_TOLD}]
+    RETURNING key, members
+)
+SELECT key, members FROM noted WHERE cardinality(members) > 1
 """
+ANSWERS = "SELECT key, members FROM answers WHERE key = ANY(%b::bytea[]) AND cardinality(members) > 1"
 
 
-def runs_with_responses(cursor: Cursor[Any], runs: Sequence[RunState], response_ids: Sequence[str]) -> set[RunKey]:
-    """Those of some runs that have a span with one of these answers booked already."""
-    cursor.execute(RESPONSES, [*_since(runs), Texts(response_ids)])
-    return {(row[0], row[1]) for row in cursor.fetchall()}
+@dataclass(slots=True, frozen=True)
+class Told:
+    """Where an answer was told: a model call by its trace, its span and its start."""
+
+    trace_id: bytes
+    span_id: bytes
+    start_ns: int
+
+    def pack(self) -> bytes:
+        """As the database holds it."""
+        return self.trace_id + self.span_id + self.start_ns.to_bytes(8, "big")
+
+    @classmethod
+    def unpack(cls, member: bytes) -> Told:
+        """What ``pack`` packed."""
+        return cls(member[:16], member[16:24], int.from_bytes(member[24:32], "big"))
+
+
+def note_answers(cursor: Cursor[Any], rows: Sequence[tuple[bytes, Told]]) -> dict[bytes, list[Told]]:
+    """Remember where answers were told, by key; back come those that were told more than once, by whomever."""
+    cursor.execute(NOTE_ANSWERS, transpose((Byteas, Byteas), [(key, told.pack()) for key, told in rows]))
+    return _told(cursor)
+
+
+def answers(cursor: Cursor[Any], keys: Sequence[bytes]) -> dict[bytes, list[Told]]:
+    """Those of some answers that were told more than once."""
+    cursor.execute(ANSWERS, [Byteas(keys)])
+    return _told(cursor)
+
+
+def _told(cursor: Cursor[Any]) -> dict[bytes, list[Told]]:
+    return {key: [Told.unpack(member) for member in members] for key, members in cursor.fetchall()}
 
 
 def _since(runs: Sequence[RunState]) -> list[Any]:
@@ -224,6 +284,7 @@ FROM (SELECT trace_id, service, {_DIMENSIONS}, {_ORDERS}, name, agents, models, 
     AS u (trace_id, service, {_DIMENSIONS}, {_ORDERS}, name, agents, models, tools, has_root, root_error,
         last_ended_ns, last_error, started_us, latest_us, {_MEASURES}, spans, needs_tree, open_parents, llm_scopes)
 ) AS s
+WHERE spans > 0 OR EXISTS (SELECT FROM runs o WHERE o.trace_id = s.trace_id AND o.service = s.service)
 ORDER BY trace_id, service
 ON CONFLICT (trace_id, service) DO UPDATE SET
     {", ".join(_take_better(d) for d in ATTRIBUTION)},
@@ -237,7 +298,8 @@ ON CONFLICT (trace_id, service) DO UPDATE SET
     started_at = LEAST(r.started_at, EXCLUDED.started_at),
     latest_at = GREATEST(r.latest_at, EXCLUDED.latest_at),
     first_received_at = LEAST(r.first_received_at, EXCLUDED.first_received_at),
-    last_received_at = GREATEST(r.last_received_at, EXCLUDED.last_received_at),
+    last_received_at = CASE WHEN EXCLUDED.spans = 0 THEN r.last_received_at
+        ELSE GREATEST(r.last_received_at, EXCLUDED.last_received_at) END,
     {", ".join(f"{m} = r.{m} + EXCLUDED.{m}" for m in MEASURES)},
     spans = r.spans + EXCLUDED.spans,
     needs_tree = r.needs_tree OR EXCLUDED.needs_tree OR cardinality(r.open_parents) >= {MAX_OPEN_PARENTS},
@@ -249,7 +311,10 @@ RETURNING trace_id, service, {_DIMENSIONS}, {", ".join(f"was_{d}" for d in ATTRI
 
 
 def upsert_runs(cursor: Cursor[Any], deltas: Sequence[RunDelta]) -> dict[RunKey, RunState]:
-    """Combine what a batch says with the stored runs, and lock them until the end of the transaction."""
+    """Combine what a batch says with the stored runs, and lock them until the end of the transaction.
+
+    One of which it says nothing (no spans) is locked as well, in its place among the others, when there is one.
+    """
     rows = [_upsert_row(delta) for delta in deltas]
     cursor.execute(UPSERT, transpose(_UPSERT_TYPES, rows))
     fresh = {delta.key: delta.spans for delta in deltas}
@@ -263,6 +328,7 @@ def upsert_runs(cursor: Cursor[Any], deltas: Sequence[RunDelta]) -> dict[RunKey,
             attribution=row[2 : 2 + width],
             was=row[2 + width : 2 + 2 * width],
             existed=spans > fresh[key],
+            stored=spans - fresh[key],
             needs_tree=needs_tree,
             open_parents=open_parents,
             llm_scopes=llm_scopes,
@@ -302,13 +368,41 @@ def _upsert_row(delta: RunDelta) -> tuple[Any, ...]:
     )
 
 
-STORED = """
-SELECT s.received_on, s.service, s.trace_id, s.span_id, coalesce(s.parent_span_id, ''::bytea), s.kind, s.is_error,
-    s.scope, s.own_agent, s.agent, s.request_model, s.response_model, s.response_id, s.tool, s.start_ns, s.end_ns,
-    s.input_tokens, s.output_tokens, s.cache_read_input_tokens, s.cache_creation_input_tokens,
-    s.reasoning_output_tokens, s.cost_nano, s.merged_into
+_STORED = """s.received_on, s.service, s.trace_id, s.span_id, coalesce(s.parent_span_id, ''::bytea), s.kind,
+    s.is_error, s.scope, s.own_agent, s.agent, s.request_model, s.response_model, s.response_id, s.tool, s.start_ns,
+    s.end_ns, s.input_tokens, s.output_tokens, s.cache_read_input_tokens, s.cache_creation_input_tokens,
+    s.reasoning_output_tokens, s.cost_nano, s.price_source, s.price_id, s.is_estimate, s.terms, s.merged_into,
+    s.merged_trace_id, s.own_figures"""
+STORED = f"""
+SELECT {_STORED}
 FROM unnest(%b::bytea[], %b::text[], %b::date[]) AS k (trace_id, service, since)
 JOIN spans s ON s.trace_id = k.trace_id AND s.service = k.service AND s.received_on >= k.since
+"""
+#: The ledger says in which partition a span is, and when it started: that is what the index of spans is by.
+_IN_SPANS = """spans s ON s.received_on = l.received_on AND s.trace_id = l.trace_id AND s.start_ns = l.start_ns
+    AND s.span_id = l.span_id AND s.service = l.service"""
+BY_KEY = f"""
+SELECT {_STORED} FROM unnest(%b::bytea[], %b::bytea[], %b::text[]) AS k (trace_id, span_id, service)
+JOIN span_ledger l USING (trace_id, span_id, service) JOIN {_IN_SPANS}
+"""
+WITH_ANCESTORS = f"""
+WITH RECURSIVE l AS (
+    SELECT l.trace_id, l.span_id, l.service, l.parent_span_id, l.start_ns, l.received_on
+    FROM unnest(%b::bytea[], %b::bytea[], %b::text[]) AS k (trace_id, span_id, service)
+    JOIN span_ledger l USING (trace_id, span_id, service)
+    UNION
+    SELECT p.trace_id, p.span_id, p.service, p.parent_span_id, p.start_ns, p.received_on
+    FROM l JOIN span_ledger p ON p.trace_id = l.trace_id AND p.span_id = l.parent_span_id AND p.service = l.service
+)
+SELECT {_STORED} FROM l JOIN {_IN_SPANS} LIMIT {MAX_NEARBY}
+"""
+STARTED = f"""
+SELECT {_STORED}
+FROM unnest(%b::bytea[], %b::text[], %b::date[], %b::bigint[], %b::bigint[])
+    AS k (trace_id, service, since, from_ns, until_ns)
+JOIN spans s ON s.trace_id = k.trace_id AND s.service = k.service AND s.received_on >= k.since
+    AND s.start_ns BETWEEN k.from_ns AND k.until_ns
+LIMIT {MAX_NEARBY}
 """
 
 
@@ -321,34 +415,138 @@ def stored_spans(cursor: Cursor[Any], runs: Sequence[RunState]) -> dict[RunKey, 
     return found
 
 
-REBOOK = """
-UPDATE spans SET agent = u.agent, merged_into = u.merged_into
-FROM unnest(%b::date[], %b::bytea[], %b::bytea[], %b::text[], %b::text[], %b::bytea[])
-     AS u (received_on, trace_id, span_id, service, agent, merged_into)
-WHERE spans.received_on = u.received_on AND spans.trace_id = u.trace_id
-  AND spans.span_id = u.span_id AND spans.service = u.service
+def spans_by_key(cursor: Cursor[Any], keys: Iterable[SpanKey], *, ancestors: bool = False) -> list[StoredSpan]:
+    """Those of some spans that are booked, and all above them; at most ``MAX_NEARBY``."""
+    cursor.execute(WITH_ANCESTORS if ancestors else BY_KEY, transpose(_SPAN_KEY, sorted(keys)))
+    return [StoredSpan(*row) for row in cursor.fetchall()]
+
+
+def spans_started(cursor: Cursor[Any], ranges: Sequence[tuple[RunState, int, int]]) -> list[StoredSpan]:
+    """The booked spans of runs that started in a range of ns, the end included; at most ``MAX_NEARBY``."""
+    runs, begins, ends = zip(*ranges, strict=True)
+    cursor.execute(STARTED, [*_since(runs), Integers(begins), Integers(ends)])
+    return [StoredSpan(*row) for row in cursor.fetchall()]
+
+
+LOCK_RUNS = f"""
+SELECT r.trace_id, r.service, {", ".join(f"r.{d}" if d != "user" else 'r."user"' for d in ATTRIBUTION)}
+FROM unnest(%b::bytea[], %b::text[]) AS k (trace_id, service) JOIN runs r USING (trace_id, service)
+ORDER BY r.trace_id, r.service FOR UPDATE OF r
 """
 
 
-def rebook_spans(cursor: Cursor[Any], rows: Sequence[tuple[Any, ...]]) -> None:
-    """Change agent and merge of booked spans: (received_on, trace id, span id, service, agent, merged into)."""
-    days, *columns = zip(*rows, strict=True)
-    types = (*_SPAN_KEY, Texts, Byteas)
-    cursor.execute(REBOOK, [list(days), *(kind(values) for kind, values in zip(types, columns, strict=True))])
+def lock_runs(cursor: Cursor[Any], keys: Iterable[RunKey]) -> dict[RunKey, tuple[str | None, ...]]:
+    """Lock runs until the end of the transaction; how each is attributed."""
+    cursor.execute(LOCK_RUNS, transpose(_RUN_KEY, sorted(keys)))
+    return {(row[0], row[1]): row[2:] for row in cursor.fetchall()}
+
+
+WAIT = """
+INSERT INTO span_waiting (trace_id, service, ancestor, span_id, received_on)
+SELECT trace_id, service, ancestor, span_id, CURRENT_DATE
+FROM unnest(%b::bytea[], %b::text[], %b::bytea[], %b::bytea[]) AS u (trace_id, service, ancestor, span_id)
+ORDER BY trace_id, ancestor, service, span_id ON CONFLICT DO NOTHING
+"""
+WAIT_ON = """
+UPDATE span_waiting AS w SET ancestor = k.next
+FROM unnest(%b::bytea[], %b::bytea[], %b::text[], %b::bytea[]) AS k (trace_id, ancestor, service, next)
+WHERE w.trace_id = k.trace_id AND w.ancestor = k.ancestor AND w.service = k.service
+"""
+WAIT_NO_MORE = """
+DELETE FROM span_waiting AS w USING unnest(%b::bytea[], %b::bytea[], %b::text[]) AS k (trace_id, ancestor, service)
+WHERE w.trace_id = k.trace_id AND w.ancestor = k.ancestor AND w.service = k.service
+"""
+
+
+def wait(cursor: Cursor[Any], rows: Sequence[tuple[bytes, str, bytes, bytes]]) -> None:
+    """Let steps of large runs wait for what may name their agent: (trace id, service, ancestor, span id)."""
+    cursor.execute(WAIT, transpose((Byteas, Texts, Byteas, Byteas), rows))
+
+
+def wait_on(cursor: Cursor[Any], ancestors: Mapping[SpanKey, bytes]) -> None:
+    """Let what waits for these spans wait for others, which are above them."""
+    cursor.execute(
+        WAIT_ON, transpose((*_SPAN_KEY, Byteas), [(*key, next_) for key, next_ in sorted(ancestors.items())])
+    )
+
+
+def wait_no_more(cursor: Cursor[Any], ancestors: Iterable[SpanKey]) -> None:
+    """Let nothing wait for these spans any more."""
+    cursor.execute(WAIT_NO_MORE, transpose(_SPAN_KEY, sorted(ancestors)))
+
+
+# With its start a span is found by the index of spans; a run may have hundreds of thousands.
+_FOUND_AGAIN = """spans.received_on = u.received_on AND spans.trace_id = u.trace_id
+  AND spans.start_ns = u.start_ns AND spans.span_id = u.span_id AND spans.service = u.service"""
+REBOOK = f"""
+UPDATE spans SET agent = u.agent, merged_into = u.merged_into, merged_trace_id = u.merged_trace_id
+FROM unnest(%b::date[], %b::bytea[], %b::bytea[], %b::text[], %b::bigint[], %b::text[], %b::bytea[], %b::bytea[])
+     AS u (received_on, trace_id, span_id, service, start_ns, agent, merged_into, merged_trace_id)
+WHERE {_FOUND_AGAIN}
+"""
+FIGURES = (
+    "input_tokens",
+    "output_tokens",
+    "cache_read_input_tokens",
+    "cache_creation_input_tokens",
+    "reasoning_output_tokens",
+    "cost_nano",
+    "price_source",
+    "price_id",
+    "is_estimate",
+    "terms",
+)
+REFIGURE = f"""
+UPDATE spans SET own_figures = u.own_figures, {", ".join(f"{f} = u.{f}" for f in FIGURES[:-1])}, terms = u.terms::jsonb
+FROM unnest(%b::date[], %b::bytea[], %b::bytea[], %b::text[], %b::bigint[], %b::text[],
+    {"%b::bigint[], " * 7} %b::text[], %b::bool[], %b::text[])
+     AS u (received_on, trace_id, span_id, service, start_ns, own_figures, {", ".join(FIGURES)})
+WHERE {_FOUND_AGAIN}
+"""
+
+
+def rebook_spans(
+    cursor: Cursor[Any], rows: Sequence[tuple[StoredSpan, str | None, bytes | None, bytes | None]]
+) -> None:
+    """Change agent and merge of booked spans: (span, agent, merged into, trace of that)."""
+    flat = [(s.trace_id, s.span_id, s.service, s.start_ns, *rest) for s, *rest in rows]
+    types = (*_SPAN_KEY, Integers, Texts, Byteas, Byteas)
+    cursor.execute(REBOOK, [[s.received_on for s, *_ in rows], *transpose(types, flat)])
+
+
+def refigure_spans(cursor: Cursor[Any], rows: Sequence[tuple[StoredSpan, str | None, Sequence[Any]]]) -> None:
+    """Change what booked spans count: (span, its own figures as JSON when others are counted, ``FIGURES``)."""
+    flat = [
+        (s.trace_id, s.span_id, s.service, s.start_ns, own, *figures, None if terms is None else json.dumps(terms))
+        for s, own, (*figures, terms) in rows
+    ]
+    types = (*_SPAN_KEY, Integers, Texts, *(Integers for _ in range(7)), Texts, Booleans, Texts)
+    cursor.execute(REFIGURE, [[s.received_on for s, *_ in rows], *transpose(types, flat)])
 
 
 CORRECT = f"""
-UPDATE runs r SET needs_tree = true, {", ".join(f"{m} = r.{m} + u.{m}" for m in MEASURES)}
-FROM unnest(%b::bytea[], %b::text[], {", ".join(["%b::bigint[]"] * len(MEASURES))})
-     AS u (trace_id, service, {_MEASURES})
+UPDATE runs r SET needs_tree = r.needs_tree OR u.needs_tree, absorbed_spans = r.absorbed_spans + u.absorbed,
+    {", ".join(f"{m} = r.{m} + u.{m}" for m in MEASURES)}
+FROM unnest(%b::bytea[], %b::text[], %b::bool[], %b::bigint[], {", ".join(["%b::bigint[]"] * len(MEASURES))})
+     AS u (trace_id, service, needs_tree, absorbed, {_MEASURES})
 WHERE r.trace_id = u.trace_id AND r.service = u.service
 """
 
 
-def correct_runs(cursor: Cursor[Any], rows: Sequence[tuple[RunKey, Sequence[int]]]) -> None:
-    """Add to the measures of runs whose tree decided otherwise than their spans alone."""
-    flat = [(*key, *measures) for key, measures in rows]
-    cursor.execute(CORRECT, transpose((*_RUN_KEY, *(Integers for _ in MEASURES)), flat))
+@dataclass(slots=True)
+class Correction:
+    """What a run's own row is off by; ``absorbed``: more of its spans that are merged into other traces."""
+
+    measures: list[int] = field(default_factory=lambda: [0] * len(MEASURES))
+    absorbed: int = 0
+    needs_tree: bool = False
+
+
+def correct_runs(cursor: Cursor[Any], corrections: Mapping[RunKey, Correction]) -> None:
+    """Add to runs whose tree, or whose calls in other traces, decided otherwise than their spans alone."""
+    flat = [(*key, c.needs_tree, c.absorbed, *c.measures) for key, c in sorted(corrections.items())]
+    types = (*_RUN_KEY, Booleans, Integers, *(Integers for _ in MEASURES))
+    cursor.execute(CORRECT, transpose(types, flat))
 
 
 SPAN_COLUMNS = {
@@ -379,10 +577,12 @@ SPAN_COLUMNS = {
     "cost_nano": "int8",
     "price_source": "int2",
     "price_id": "text",
-    "merged_into": "bytea",
-    "content": "text",
-    "terms": "jsonb",
     "is_estimate": "bool",
+    "terms": "jsonb",
+    "merged_into": "bytea",
+    "merged_trace_id": "bytea",
+    "own_figures": "text",
+    "content": "text",
 }
 COPY_SPANS = f"COPY spans ({', '.join(SPAN_COLUMNS)}) FROM STDIN (FORMAT BINARY)"
 _SPAN_TYPES = list(SPAN_COLUMNS.values())

@@ -140,6 +140,7 @@ def run_detail(request: HttpRequest, trace_id: str) -> HttpResponse:
     failed = [step for step in steps if step.is_error]
     context |= {
         "models": queries.list_models(run),
+        "merges": queries.list_merges(run),
         "talks": talk[:MAX_TALKS],
         "graph": charts.talk_graph(talk, run.agents),
         "errors": [(step, waterfall.title(step)) for step in failed[:MAX_ERRORS]],

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentops.domain.runtree import Booking, Node, needs_tree, resolve
+from agentops.domain.runtree import Booking, Node, lineages, merge_across, needs_tree, outermost_calls, resolve
 from agentops.domain.spans import COSTED_KINDS, Kind, Span
 
 SDK = "com.anthropic.sdk.python"
@@ -50,7 +50,7 @@ def test_a_step_belongs_to_the_nearest_agent_above_it() -> None:
         node("e", "d", Kind.AGENT, own_agent="writer"),
         node("f", "e"),
         node("g", "f", own_agent="itself"),
-    ) == {"a": "planner", "b": "planner", "c": "planner", "d": "planner", "e": "writer", "f": "writer", "g": "itself"}
+    ) == {"a": "planner", "b": None, "c": "planner", "d": "planner", "e": "writer", "f": "writer", "g": "itself"}
 
 
 def test_a_step_whose_parent_has_not_come_has_no_agent() -> None:
@@ -68,7 +68,7 @@ def test_a_cycle_of_parents_is_cut_above_its_earliest_span_whoever_comes_first()
         node("c", "b", Kind.OTHER),
         node("d", "a"),
     ]
-    expected = {"a": None, "b": "planner", "c": "planner", "d": None}
+    expected = {"a": None, "b": "planner", "c": None, "d": None}
     assert agents(*cycle) == agents(*reversed(cycle)) == agents(*cycle[2:], *cycle[:2]) == expected
 
 
@@ -302,3 +302,94 @@ def test_a_run_that_needs_no_tree_is_booked_by_what_each_span_says_of_itself(run
     for each in run:
         if each.kind not in (Kind.AGENT, Kind.WORKFLOW, Kind.OTHER):
             assert booked[each.span_id] == Booking(each.own_agent, None)
+
+
+def strays(*calls: tuple[str, Node]) -> tuple[dict[str, str], dict[str, str]]:
+    merged_calls, told = merge_across((trace.encode(), call) for trace, call in calls)
+    return (
+        {(a[0] + a[1]).decode(): (b[0] + b[1]).decode() for a, b in merged_calls.items()},
+        {(a[0] + a[1]).decode(): (b[0] + b[1]).decode() for a, b in told.items()},
+    )
+
+
+def test_a_call_without_a_parent_is_merged_into_the_same_call_of_another_instrumentation() -> None:
+    assert strays(("1", node("a", "p")), ("2", node("b", scope=SDK))) == ({"2b": "1a"}, {})
+    assert strays(("1", node("a")), ("2", node("b", scope=SDK))) == ({"2b": "1a"}, {})
+    assert strays(("1", node("a", "p")), ("2", node("b", scope="other"))) == ({"2b": "1a"}, {})
+
+
+def test_of_three_that_tell_one_call_all_are_merged_into_one() -> None:
+    calls = [("1", node("a", "p")), ("2", node("b", scope=SDK)), ("3", node("c", scope="other"))]
+    assert strays(*calls) == strays(*reversed(calls)) == ({"2b": "1a", "3c": "1a"}, {})
+
+
+@pytest.mark.parametrize(
+    ("trace", "other"),
+    [
+        ("1", node("b", scope=SDK)),
+        ("2", node("b", "q", scope=SDK)),
+        ("2", node("b")),
+        ("2", node("b", scope=SDK, start_ns=2_000, end_ns=3_000)),
+        ("2", node("b", scope=SDK, kind=Kind.EMBEDDING)),
+    ],
+    ids=["same trace", "with a parent", "same scope", "later", "another kind"],
+)
+def test_what_may_be_another_call_is_not_merged(trace: str, other: Node) -> None:
+    assert strays(("1", node("a", "p")), (trace, other)) == ({}, {})
+
+
+def test_who_knows_more_tokens_tells_them_and_the_sdk_knows_the_output_best() -> None:
+    known = ("1", node("a", "p", output_tokens=5))
+    silent = ("1", node("a", "p", usage_fields=0))
+    assert strays(silent, ("2", node("b", scope=SDK)))[1] == {"1a": "2b"}
+    assert strays(known, ("2", node("b", scope=SDK, output_tokens=5)))[1] == {}
+    assert strays(known, ("2", node("b", scope=SDK, output_tokens=4)))[1] == {"1a": "2b"}
+    assert strays(known, ("2", node("b", scope="other", output_tokens=4)))[1] == {}
+
+
+def test_the_outermost_model_call_is_found_up_to_an_agent_or_tool() -> None:
+    found = outermost_calls(
+        [
+            node("a"),
+            node("b", "a", Kind.OTHER),
+            node("c", "b"),
+            node("d", "c", Kind.TOOL),
+            node("e", "d"),
+            node("f", "e"),
+            node("g", kind=Kind.OTHER),
+        ]
+    )
+    outermost = {span_id.decode(): top and top.span_id.decode() for span_id, top in found.items()}
+    assert outermost == {"a": "a", "b": "a", "c": "a", "d": "a", "e": "e", "f": "e", "g": None}
+
+
+def test_a_lineage_is_an_agent_or_what_may_lead_to_one() -> None:
+    found = lineages(
+        [
+            node("a", kind=Kind.AGENT, own_agent="planner"),
+            node("b", "a"),
+            node("c", "missing"),
+            node("d", "c", Kind.OTHER),
+            node("e", "d", own_agent="writer"),
+            node("f", "e"),
+            node("g"),
+            node("h", "i", Kind.OTHER),
+            node("i", "h", Kind.OTHER),
+        ]
+    )
+    assert {span_id.decode(): answer for span_id, answer in found.items()} == {
+        "a": ("planner", None),
+        "b": ("planner", None),
+        "c": (None, b"missing"),
+        "d": (None, b"missing"),
+        "e": ("writer", None),
+        "f": ("writer", None),
+        "g": (None, None),
+        "h": (None, None),
+        "i": (None, None),
+    }
+
+
+def test_a_streamed_answer_that_is_told_much_later_is_another_call() -> None:
+    call, record = node("a", "p", usage_fields=0), node("b", "p", start_ns=700 * 10**9, end_ns=700 * 10**9)
+    assert merged(call, record) == {}

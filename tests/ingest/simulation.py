@@ -22,9 +22,11 @@ BOOKS = {
             user_order, feature_order, release_order, name, agents, models, tools, has_root, root_error,
             last_ended_ns, last_error, started_at, latest_at, cost_nano, unpriced_calls, llm_calls, tool_calls, steps,
             errors, input_tokens, output_tokens, cache_read_input_tokens, cache_creation_input_tokens,
-            reasoning_output_tokens, spans
+            reasoning_output_tokens, spans, absorbed_spans, is_absorbed
         FROM runs ORDER BY 1, 2""",
-    "spans": "SELECT trace_id, span_id, service, agent, merged_into, cost_nano FROM spans ORDER BY 1, 2, 3",
+    "spans": """
+        SELECT trace_id, span_id, service, agent, merged_into, merged_trace_id, cost_nano, own_figures
+        FROM spans ORDER BY 1, 2, 3""",
     "hourly": "SELECT * FROM spend_hourly WHERE steps <> 0 OR cost_nano <> 0 ORDER BY 1, 2, 3, 4, 5",
     "daily": "SELECT * FROM spend_days WHERE steps <> 0 OR cost_nano <> 0 ORDER BY 1, 2, 3, 4, 5",
 }
@@ -34,6 +36,8 @@ TABLES = (
     "spans",
     "span_ledger",
     "span_messages",
+    "answers",
+    "span_waiting",
     "spend_hourly",
     "spend_daily",
     "spend_past",
@@ -80,6 +84,69 @@ def run_entries(seed: int, size: int = 12, services: int = 2) -> list[Entry]:
                 span.attribution[dimension] = (rng.choice(["x", "y", "z"]), rng.randrange(2))
         entries.append(Entry(span, cost, None))
     return entries
+
+
+def call_tree(seed: int, size: int = 30) -> list[Entry]:
+    """A run as it happens: what is below a span starts while it lasts; calls within calls, streams in two spans."""
+    rng = random.Random(seed)
+    trace_id = rng.randbytes(16)
+    entries: list[Entry] = []
+    above: list[Span] = []
+    for i in range(size):
+        parent = rng.choice(above) if above else None
+        start = START_NS if parent is None else rng.randrange(parent.start_ns, parent.end_ns + 1)
+        longest = 3_000 * 10**9 if parent is None else parent.end_ns - start
+        kind = rng.choice([Kind.AGENT, Kind.LLM, Kind.LLM, Kind.LLM, Kind.TOOL, Kind.OTHER]) if parent else Kind.AGENT
+        if kind is Kind.LLM:
+            longest = min(longest, 60 * 10**9)
+        span = Span(
+            trace_id=trace_id,
+            span_id=rng.randbytes(8),
+            parent_span_id=parent.span_id if parent else b"",
+            service="caller",
+            kind=kind,
+            name=f"span {i}",
+            scope=rng.choice(["scope.a", "scope.a", "scope.b", "com.anthropic.sdk.python"]),
+            start_ns=start,
+            end_ns=start + (rng.randrange(longest + 1) if rng.random() < 0.9 else 0),
+            is_error=rng.random() < 0.1,
+            agent_name=f"agent {rng.randrange(3)}" if kind is Kind.AGENT and rng.random() < 0.7 else None,
+        )
+        cost = Cost(None, None, None)
+        if kind is Kind.LLM:
+            span.response_model = "gpt-4o"
+            if rng.random() < 0.7:
+                span.usage = TokenUsage(rng.randrange(1_000), rng.randrange(100), rng.choice([None, 5]))
+                cost = Cost(rng.randrange(10**9), PriceSource.GENAI_PRICES, "test")
+            span.response_id = rng.choice([None, f"resp-{seed}-{rng.randrange(size)}", f"resp-{seed}-{i}"])
+        above.append(span)
+        entries.append(Entry(span, cost, None))
+    return entries
+
+
+def with_strays(entries: list[Entry], seed: int) -> list[Entry]:
+    """The same, and traces of the SDK's own that repeat some of the calls."""
+    rng = random.Random(seed)
+    strays = []
+    for entry in entries:
+        span = entry.span
+        if span.kind is not Kind.LLM or span.response_id is None or rng.random() < 0.5:
+            continue
+        stray = Span(
+            trace_id=rng.randbytes(16),
+            span_id=rng.randbytes(8),
+            parent_span_id=b"",
+            service=span.service,
+            kind=Kind.LLM,
+            name="messages.create",
+            scope=rng.choice(["com.anthropic.sdk.python", "scope.c"]),
+            start_ns=span.start_ns + rng.choice([0, 1_000, HOUR_NS * 30]),
+            end_ns=span.end_ns + HOUR_NS * 30,
+        )
+        stray.response_model, stray.response_id = "gpt-4o", span.response_id
+        stray.usage = TokenUsage(rng.randrange(1_000), rng.randrange(1_000), 1, 1)
+        strays.append(Entry(stray, Cost(rng.randrange(10**9), PriceSource.GENAI_PRICES, "sdk"), None))
+    return entries + strays
 
 
 def read_books(cursor: Cursor[Any]) -> dict[str, list[Any]]:

@@ -5,36 +5,23 @@ from __future__ import annotations
 import json
 import random
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.db import connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import Cursor
-from psycopg.pq import Format
 
-from agentops import columns
 from agentops.domain.spans import CostBasis, Kind, Terms
+from agentops.ingest import trees
 from agentops.ingest.booking import Entry, book
 from agentops.ingest.connections import connect
-from tests.ingest.simulation import clear_books, read_books, run_entries
+from tests.ingest.simulation import call_tree, clear_books, read_books, run_entries, with_strays
 
 pytestmark = pytest.mark.django_db
 
 #: Whatever a batch holds; some of these statements are only needed by some batches.
-MOST_STATEMENTS = 12
-
-
-@pytest.fixture
-def cursor() -> Iterator[Cursor[Any]]:
-    """A binary psycopg cursor inside the test's own transaction."""
-    connection.ensure_connection()
-    with Cursor(connection.connection) as raw:
-        raw.format = Format.BINARY
-        columns.register(raw)
-        yield raw
+MOST_STATEMENTS = 20
 
 
 def _book_in(cursor: Cursor[Any], entries: list[Entry], sizes: list[int]) -> None:
@@ -67,9 +54,31 @@ def test_any_order_batching_and_repetition_gives_the_same_books(
     assert read_books(cursor) == expected
 
 
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    seed=st.integers(0, 10**6),
+    order=st.randoms(use_true_random=False),
+    sizes=st.lists(st.integers(1, 20), max_size=12),
+    large=st.sampled_from([0, 3, 500]),
+)
+def test_a_large_run_and_calls_told_in_other_traces_give_the_same_books_in_any_order(
+    cursor: Cursor[Any], seed: int, order: random.Random, sizes: list[int], large: int
+) -> None:
+    entries = with_strays([*call_tree(seed), *call_tree(seed + 1, 10)], seed)
+    clear_books(cursor)
+    book(cursor, entries, set())
+    expected = read_books(cursor)
+    clear_books(cursor)
+    order.shuffle(entries)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trees, "LARGE", large)
+        _book_in(cursor, entries, sizes)
+    assert read_books(cursor) == expected
+
+
 @pytest.mark.django_db(transaction=True)
 def test_concurrent_writers_leave_the_same_books() -> None:
-    entries = [entry for n in range(12) for entry in run_entries(n, size=20)]
+    entries = with_strays([entry for n in range(12) for entry in (*run_entries(n, size=20), *call_tree(n, 12))], 1)
     with connect("test") as one, one.cursor(binary=True) as raw:
         book(raw, entries, set())
         expected = read_books(raw)
