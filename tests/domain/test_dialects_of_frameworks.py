@@ -125,7 +125,7 @@ AGENT = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "a"}
         ({"traceloop.span.kind": "agent", "traceloop.entity.name": "e"}, Kind.AGENT, "e"),
         ({**CHAT, "gen_ai.agent.name": "a", f"{TL}lc_agent_name": "c"}, Kind.LLM, "c"),
         ({**CHAT, "gen_ai.agent.name": "a", f"{TL}langgraph_node": "planner"}, Kind.LLM, "planner"),
-        ({**CHAT, "gen_ai.agent.name": "a", f"{TL}langgraph_node": "model"}, Kind.LLM, "a"),
+        ({**CHAT, "gen_ai.agent.name": "a", f"{TL}langgraph_node": "model"}, Kind.LLM, None),
         ({**CHAT, f"{TL}langgraph_node": ["planner"]}, Kind.LLM, None),
     ],
 )
@@ -169,6 +169,19 @@ def test_the_sessions_of_the_application_come_before_those_of_the_graph() -> Non
 def test_a_workflow_that_was_given_its_name_is_a_feature(scope: str, feature: str | None) -> None:
     found = understood({"traceloop.span.kind": "workflow", "traceloop.workflow.name": "trip"}, scope=scope).attribution
     assert found.get("feature", (None,))[0] == feature
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {**CHAT, "traceloop.workflow.name": "w"},
+        {"traceloop.span.kind": "tool", "traceloop.entity.name": "t"},
+        {"traceloop.span.kind": "workflow", "traceloop.entity.name": "w"},
+    ],
+)
+def test_the_agent_that_was_called_last_is_not_the_one_that_calls(attributes: dict[str, Any]) -> None:
+    assert understood({**attributes, "gen_ai.agent.name": "billing"}).agent_name is None
+    assert understood({**AGENT, "traceloop.workflow.name": "w"}).agent_name == "a"
 
 
 def test_the_id_of_an_answer_is_no_session() -> None:

@@ -14,6 +14,7 @@ import pytest
 from django.conf import LazySettings
 from django.db import connection
 from django.test import Client
+from django.urls import reverse
 from google.protobuf.json_format import MessageToDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -261,11 +262,14 @@ def test_whatever_comes_first_the_tools_asked_for_stand_on_their_spans(name: str
                 messages.add(cursor, understand_records(Batch([], "", records=list(records_of(capture)))))
     pipeline.close()
     user = User.objects.create_user("maria")
-    client = Client(headers={"Authorization": f"Bearer {create_token(user=user)}"})
+    client, person = Client(headers={"Authorization": f"Bearer {create_token(user=user)}"}), Client()
+    person.force_login(user)
     asked = []
     for run in client.get("/api/v1/runs").json()["items"]:
-        steps = client.get(f"/api/v1/runs/{run['trace_id']}").json()["steps"]
-        asked += [(step["started_at"], call) for step in steps for call in step["requested_tools"]]
+        for step in client.get(f"/api/v1/runs/{run['trace_id']}").json()["steps"]:
+            asked += [(step["started_at"], call) for call in step["requested_tools"]]
+            page = person.get(reverse("runs:step", args=[run["trace_id"], step["span_id"]])).content.decode()
+            assert ("Tools asked for" in page) == bool(step["requested_tools"])
     true = capture.expected["not_carried"]["tool_calls_requested"]["truth"]
     assert [call for _, call in sorted(asked, key=lambda pair: pair[0])] == [
         {"tool": call["name"], "arguments": None} for call in true

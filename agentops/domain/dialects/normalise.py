@@ -25,7 +25,13 @@ from agentops.domain.dialects.strands import STRANDS
 from agentops.domain.dialects.table import Dialect, Names
 from agentops.domain.dialects.terms import FIELDS as TERMS
 from agentops.domain.dialects.terms import estimate, read_terms
-from agentops.domain.dialects.traceloop import TRACELOOP, TRACELOOP_CALL, TRACELOOP_DECORATED, TRACELOOP_IN_LANGCHAIN
+from agentops.domain.dialects.traceloop import (
+    TRACELOOP,
+    TRACELOOP_CALL,
+    TRACELOOP_DECORATED,
+    TRACELOOP_IN_LANGCHAIN,
+    TRACELOOP_STAMPED,
+)
 from agentops.domain.dialects.vercel_ai import VERCEL_AI
 from agentops.domain.spans import (
     ATTRIBUTION,
@@ -64,6 +70,7 @@ DIALECTS: tuple[Dialect, ...] = (
     TRACELOOP_IN_LANGCHAIN,
     TRACELOOP,
     TRACELOOP_CALL,
+    TRACELOOP_STAMPED,
     GENAI,
     GENAI_WITHOUT_OPERATION,
 )

@@ -9,7 +9,7 @@ from agentops.domain.dialects import genai
 from agentops.domain.dialects.openinference import ANONYMOUS_NODES, unwrapped
 from agentops.domain.dialects.table import Dialect, Tables, before
 from agentops.domain.dialects.values import parse_json
-from agentops.domain.spans import Attributes, AttributeValue, Kind, RawSpan
+from agentops.domain.spans import COSTED_KINDS, Attributes, AttributeValue, Kind, RawSpan
 
 # A member of an enum is looked up through its metaclass, at a fifth of a microsecond.
 _AGENT, _LLM, _TOOL, _WORKFLOW = Kind.AGENT, Kind.LLM, Kind.TOOL, Kind.WORKFLOW
@@ -38,6 +38,12 @@ def kind_of_call(raw: RawSpan) -> Kind | None:
     """By the type of request: a model call, before the conventions had operation names."""
     said = raw.attributes.get("llm.request.type")
     return genai.kind(raw) or (REQUEST_TYPES.get(said) if isinstance(said, str) else None)
+
+
+def kind_of_stamped_call(raw: RawSpan) -> Kind | None:
+    """By operation name, of model calls alone."""
+    found = genai.kind(raw)
+    return found if found in COSTED_KINDS else None
 
 
 def kind_in_langchain(raw: RawSpan) -> Kind | None:
@@ -81,11 +87,14 @@ def arguments(_: RawSpan, value: AttributeValue) -> AttributeValue:
 
 
 def finish(raw: RawSpan, found_kind: Kind, fields: dict[str, AttributeValue]) -> None:
-    """Names that stand in the entity's, and prompts that were taken apart."""
+    """Names that stand in the entity's, and prompts that were taken apart. Who called is for the tree to say."""
     entity = fields.get("entity")
-    if found_kind is _AGENT and entity:
+    if found_kind is not _AGENT:
+        # The SDK stamps it on: until 0.62 that of the agent that was called last, also after its end.
+        fields.pop("agent_name", None)
+    elif entity:
         fields.setdefault("agent_name", entity)
-    elif found_kind is _TOOL and entity:
+    if found_kind is _TOOL and entity:
         fields.setdefault("tool_name", entity)
     elif found_kind is _LLM and "prompt" not in fields and (prompt := _prompt(raw.attributes)):
         fields["prompt"] = prompt
@@ -94,13 +103,10 @@ def finish(raw: RawSpan, found_kind: Kind, fields: dict[str, AttributeValue]) ->
 
 def finish_in_langchain(raw: RawSpan, found_kind: Kind, fields: dict[str, AttributeValue]) -> None:
     """A step's agent is the one that LangChain made, else the graph's node; what else is named as one is a chain."""
-    if found_kind in _STEPS:
-        agent = fields.get("created_agent") or fields.get("graph_node")
-        if isinstance(agent, str) and agent not in ANONYMOUS_NODES:
-            fields["agent_name"] = agent
-    elif found_kind is not _AGENT:
-        fields.pop("agent_name", None)
     finish(raw, found_kind, fields)
+    agent = fields.get("created_agent") or fields.get("graph_node")
+    if found_kind in _STEPS and isinstance(agent, str) and agent not in ANONYMOUS_NODES:
+        fields["agent_name"] = agent
 
 
 def _prompt(attributes: Attributes) -> list[AttributeValue]:
@@ -182,4 +188,8 @@ TRACELOOP_DECORATED = dataclasses.replace(
     mark="",
     scopes=frozenset({"traceloop.tracer", "@traceloop/node-server-sdk"}),
     fallback=before({"feature": ("traceloop.workflow.name",)}, genai.FALLBACK),
+)
+#: A model call that another library made within a workflow that OpenLLMetry's SDK knows.
+TRACELOOP_STAMPED = dataclasses.replace(
+    TRACELOOP, name="OpenLLMetry around a model call", mark="traceloop.workflow.name", kind=kind_of_stamped_call
 )
