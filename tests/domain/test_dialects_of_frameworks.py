@@ -108,6 +108,7 @@ def test_what_a_span_of_a_framework_is(attributes: dict[str, Any], scope: str, k
     assert understood(attributes, scope=scope).kind is kind
 
 
+CHAIN = {"traceloop.span.kind": "workflow", "traceloop.entity.name": "a"}
 AGENT = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "a"}
 
 
@@ -119,9 +120,11 @@ AGENT = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "a"}
         ({**AGENT, "gen_ai.workflow.nodes": ["triage", "billing"]}, Kind.WORKFLOW, None),
         ({**AGENT, "gen_ai.workflow.nodes": [["model"], {}, 5]}, Kind.AGENT, "a"),
         ({**AGENT}, Kind.AGENT, "a"),
-        ({**AGENT, "traceloop.span.kind": "workflow", f"{TL}lc_agent_name": "a"}, Kind.AGENT, "a"),
-        ({**AGENT, "traceloop.span.kind": "workflow", f"{TL}lc_agent_name": "b"}, Kind.WORKFLOW, None),
-        ({**AGENT, "traceloop.span.kind": "workflow"}, Kind.WORKFLOW, None),
+        ({**AGENT, **CHAIN, f"{TL}lc_agent_name": "a"}, Kind.AGENT, "a"),
+        ({**AGENT, **CHAIN, f"{TL}lc_agent_name": "b"}, Kind.WORKFLOW, None),
+        ({**AGENT, **CHAIN}, Kind.WORKFLOW, None),
+        ({**CHAIN, f"{TL}lc_agent_name": "a"}, Kind.AGENT, "a"),
+        ({**CHAIN, f"{TL}lc_agent_name": ["a"]}, Kind.WORKFLOW, None),
         ({"traceloop.span.kind": "agent", "traceloop.entity.name": "e"}, Kind.AGENT, "e"),
         ({**CHAT, "gen_ai.agent.name": "a", f"{TL}lc_agent_name": "c"}, Kind.LLM, "c"),
         ({**CHAT, "gen_ai.agent.name": "a", f"{TL}langgraph_node": "planner"}, Kind.LLM, "planner"),

@@ -54,11 +54,11 @@ def kind_in_langchain(raw: RawSpan) -> Kind | None:
     attributes = raw.attributes
     found = kind(raw) or kind_of_call(raw)
     said = attributes.get("traceloop.span.kind")
-    if found is not _AGENT or said == "agent":
-        return found
-    if said is not None:
+    if said in ("workflow", "task") and (found is _AGENT or "gen_ai.operation.name" not in attributes):
         created = attributes.get(f"{_PROPERTY}lc_agent_name")
-        return _AGENT if created and created == attributes.get("gen_ai.agent.name") else _WORKFLOW
+        return _AGENT if created and created == attributes.get("traceloop.entity.name") else _WORKFLOW
+    if found is not _AGENT or said is not None:
+        return found
     nodes = parse_json(attributes.get("gen_ai.workflow.nodes"))
     named = [node for node in nodes if isinstance(node, str)] if isinstance(nodes, list) else []
     return _WORKFLOW if named and ANONYMOUS_NODES.isdisjoint(named) else _AGENT
