@@ -36,6 +36,8 @@ KINDS = {
 }
 # A member of an enum is looked up through its metaclass, at a fifth of a microsecond.
 _AGENT, _TOOL = Kind.AGENT, Kind.TOOL
+#: Kinds whose texts are kept: what is around them repeats it.
+_TOLD = frozenset({Kind.LLM, Kind.AGENT})
 #: How many arguments a tool was given, where each is an attribute of its own (Google's SDK).
 PARAMETERS = "code.args.keyword.count"
 _PARAMETER = re.compile(r"code\.function\.parameters\.(.+)\.value")
@@ -79,7 +81,7 @@ def finish(raw: RawSpan, found_kind: Kind, fields: dict[str, AttributeValue]) ->
         fields.setdefault("tool_name", raw.name.removeprefix("execute_tool "))
         if "arguments" not in fields and PARAMETERS in raw.attributes:
             fields["arguments"] = _parameters(raw.attributes)
-    elif raw.events and found_kind is not _TOOL:
+    if raw.events and found_kind in _TOLD:
         tell(raw.events, fields)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from agentops.domain.dialects import values
 from agentops.domain.dialects.tool_calls import requested
 from agentops.domain.dialects.values import parse_json
@@ -15,7 +13,7 @@ INPUT, OUTPUT, SYSTEM = "gen_ai.input.messages", "gen_ai.output.messages", "gen_
 #: Events of a log that tell what a model answered.
 ANSWERS = frozenset({CHOICE, DETAILS})
 MAX_REQUESTED_TOOLS = 128
-_MESSAGE = re.compile(r"gen_ai\.(system|user|assistant|tool)\.message")
+_ROLES = {f"gen_ai.{role}.message": role for role in ("system", "user", "assistant", "tool")}
 
 
 def requested_by(event: str, attributes: Attributes) -> list[dict[str, object]]:
@@ -38,8 +36,8 @@ def tell(events: list[Event], fields: dict[str, AttributeValue]) -> None:
             for field, name in (("prompt", INPUT), ("completion", OUTPUT), ("system", SYSTEM)):
                 if (value := event.attributes.get(name)) is not None:
                     fields.setdefault(field, value)
-        elif match := _MESSAGE.fullmatch(event.name):
-            given.append({"role": match[1], "content": event.attributes.get("content")})
+        elif (role := _ROLES.get(event.name)) is not None:
+            given.append({"role": role, "content": event.attributes.get("content")})
     if given:
         fields.setdefault("prompt", given)
 
