@@ -12,6 +12,7 @@ from django.db import connection
 
 from agentops.catalog.queries import Ownership, ownership
 from agentops.costs import queries as costs
+from agentops.costs.outlook import MonthOutlook, month_outlook
 from agentops.costs.queries import Point, Totals
 from agentops.costs.sources import SpendFilters
 from agentops.domain.periods import DAY, HOUR, Interval, buckets, truncate
@@ -32,7 +33,7 @@ class Money:
     before_nano: int
     before_words: str
     month_nano: int
-    forecast_nano: int | None
+    outlook: MonthOutlook
     today_hours: list[int]
     month_days: list[int]
 
@@ -43,29 +44,21 @@ class Money:
 
 
 def money(environment: str, *, now: datetime) -> Money:
-    """Today up to now, against the same part of the same weekday or else of yesterday; the month and its forecast.
-
-    The forecast adds to the month so far the pace of the last seven days, or of all days if there are fewer.
-    """
+    """Today up to now, against the same part of the same weekday or else of yesterday; the month and its outlook."""
     filters = SpendFilters(environment=environment)
     today, month = truncate(now, "day"), truncate(now, "month")
-    next_month = truncate(month + 32 * DAY, "month")
     hours = costs.spend("environment", filters, today, now, interval="hour")
     before, words = 0, ""
     for back, said in ((WEEK, f"last {now:%A}"), (DAY, "yesterday")):
         if not before:
             before, words = costs.costs_by_key("environment", filters, today - back, now - back, [])[0], said
     days = costs.spend("environment", filters, month, now, interval="day")
-    begin = truncate(now - WEEK, "hour")
-    week = costs.spend("environment", filters, begin, now, interval="day")
-    first = max(begin, min((point.start for point in week.series), default=now))
-    pace = week.total.cost_nano / ((now - first) / DAY) if now - first >= DAY else None
     return Money(
         today_nano=hours.total.cost_nano,
         before_nano=before,
         before_words=words,
         month_nano=days.total.cost_nano,
-        forecast_nano=days.total.cost_nano + int(pace * ((next_month - now) / DAY)) if pace else None,
+        outlook=month_outlook(filters, now=now),
         today_hours=_by_bucket(hours.series, today, now, "hour"),
         month_days=_by_bucket(days.series, month, now, "day"),
     )

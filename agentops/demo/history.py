@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 from agentops.demo import rhythm
 from agentops.demo.exporter import Exporter, ExportError
 from agentops.demo.fleet import BY_SLUG, SERVICES
+from agentops.demo.incidents import INCIDENTS
 from agentops.demo.plan import NS, RunPlan
 from agentops.demo.scenario import plan_session
 from agentops.demo.writers import WireSpan, spans_of
@@ -33,11 +34,14 @@ class Past:
     scale: float = 1.0
 
     def plans(self, day: date) -> Iterator[RunPlan]:
-        """The runs of the sessions that start on one UTC day, service by service."""
+        """The runs of the sessions that start on one UTC day, service by service, then those of incidents."""
         for service in SERVICES:
             rng = random.Random(f"day:{self.seed}:{service.slug}:{day}")
             for number, start_ns in enumerate(rhythm.arrivals(service, day, self.anchor, self.scale, rng)):
                 yield from plan_session(service, f"{self.seed}:{day}:{number}", start_ns)
+        for incident in INCIDENTS:
+            if day == self.anchor - timedelta(days=incident.days_back):
+                yield from incident.plans(self.seed, day)
 
     def days(self, count: int) -> list[date]:
         """The last ``count`` days, newest first: what people look at first is there first."""

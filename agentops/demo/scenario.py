@@ -16,6 +16,8 @@ from agentops.domain.spans import Kind
 _ENVIRONMENTS = (("production", 93), ("staging", 5), ("demo", 2))
 _WITHOUT_USER, _WITHOUT_FEATURE = 0.06, 0.05
 _RESEARCH_ROUNDS = 3
+#: How many turns two agents take that do not understand each other, before somebody stops them.
+_CLARIFICATIONS = (55, 75)
 #: How often an agent asks for two tools at once, the first agent needs nobody else, and one delegates.
 _TWO_TOOLS, _ALONE, _DELEGATES = 0.25, 0.12, 0.7
 _FIRST = (
@@ -186,6 +188,20 @@ def _research(stage: Stage) -> Step:
     return root
 
 
+def _clarify(stage: Stage) -> Step:
+    """Two agents ask each other what is meant, and nobody stops them: each turn sees all that was said before."""
+    first, second = stage.service.agents[:2]
+    context = stage.rng.randint(*first.context)
+    with stage.scope(Kind.WORKFLOW, "answer question", prompt=stage.question) as root:
+        for turn in range(stage.rng.randint(*_CLARIFICATIONS)):
+            agent = (first, second)[turn % 2]
+            with stage.scope(Kind.AGENT, agent.name, prompt=stage.question):
+                call = stage.call(agent, context, prompt=stage.question)
+            context += (call.usage.output or 0) + stage.rng.randrange(80, 160)
+            stage.pause(20, 32)
+    return root
+
+
 #: How the agents of a service may work together.
 PATTERNS: dict[str, Pattern] = {
     "single": _single,
@@ -194,4 +210,5 @@ PATTERNS: dict[str, Pattern] = {
     "delegate": _delegate,
     "supervise": _supervise,
     "research": _research,
+    "clarify": _clarify,
 }

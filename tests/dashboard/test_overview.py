@@ -90,19 +90,28 @@ def test_without_a_week_before_today_is_compared_with_yesterday(db: None) -> Non
     assert (money.before_nano, money.before_words, money.growth) == (4 * NANO, "yesterday", -0.75)
 
 
-def test_the_months_forecast_goes_on_at_the_pace_of_the_last_week(db: None) -> None:
-    book_entries([_run(n + 1, NOON - n * DAY - HOUR, 7) for n in range(23)])
+def test_the_month_goes_on_as_the_days_before_it_did(client: Client) -> None:
+    book_entries([_run(n + 1, NOON - n * DAY - HOUR, 7) for n in range(40)])
     money = figures.money("", now=NOON)
-    assert money.month_nano == 23 * 7 * NANO
+    assert money.month_nano == 24 * 7 * NANO
     assert sum(money.month_days) == money.month_nano
     assert len(money.month_days) == 24
-    left = (datetime(2026, 12, 1, tzinfo=UTC) - NOON) / DAY
-    assert money.forecast_nano == pytest.approx((23 * 7 + 7 * left) * NANO, rel=0.02)
+    forecast = money.outlook.forecast
+    assert forecast is not None
+    assert forecast.expected_nano == pytest.approx(30 * 7 * NANO, rel=0.01)
+    assert money.month_nano < forecast.low_nano < forecast.expected_nano < forecast.high_nano
 
 
 def test_there_is_no_forecast_of_nothing(db: None) -> None:
     money = figures.money("", now=NOON)
-    assert (money.forecast_nano, money.growth, money.month_nano) == (None, None, 0)
+    assert (money.outlook.forecast, money.growth, money.month_nano) == (None, None, 0)
+
+
+def test_the_tile_of_the_month_says_what_is_likely_or_that_it_takes_some_days(client: Client) -> None:
+    assert "a forecast needs some days of data" in client.get(reverse("dashboard:overview")).content.decode()
+    now = timezone.now()
+    book_entries([_run(n + 1, now - n * DAY, 7) for n in range(30)])
+    assert re.search(r"likely \$[\d,.]+, \$[\d,.]+.\$", client.get(reverse("dashboard:overview")).content.decode())
 
 
 def test_runs_under_way_failures_and_p95_are_counted_by_service(db: None) -> None:

@@ -1,0 +1,339 @@
+"""What is to be expected of spend, and what was not: the month's end, unusual hours, and what made them.
+
+All of it is read from rollups; where filters leave the rollups there is no answer. Days and hours are those of UTC.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from typing import Any
+
+from django.db import connection
+
+from agentops.catalog.queries import ownership
+from agentops.costs import queries
+from agentops.costs.models import Dimension
+from agentops.costs.sources import DIMENSIONS, MANY_KEYED, By, Source, SpendFilters, cells, matching_runs
+from agentops.domain.anomalies import Anomaly, find_anomalies
+from agentops.domain.baseline import DAYS_LOOKED_AT, FEWEST_DAYS, History, Hours
+from agentops.domain.forecast import MOST_DAYS, Forecast, NoForecast, forecast_month, share_to_come
+from agentops.domain.periods import DAY, HOUR, WEEK, Buckets, buckets, ceil_hour, floor_hour, truncate
+
+#: What a baseline looks at, a week before that for its level, and the days since the Monday on which it was made.
+HISTORY = DAYS_LOOKED_AT * DAY + 2 * WEEK
+#: Hours are judged so far back at most.
+LONGEST = 92 * DAY
+#: Days that tell which part of a day is still to come.
+PROFILE = 28 * DAY
+#: Keys that are judged by themselves, and anomalies of which is told what made them.
+JUDGED, TOLD = 7, 6
+#: A key that made less than this share of an excess did not make it.
+LEAST_SHARE = 0.3
+#: Hours of an anomaly that are looked into, and weeks before that they are compared with.
+LOOKED_INTO, COMPARED = 48 * HOUR, 4
+#: Runs that are named, and how long before the first hour they may have started.
+NAMED_RUNS, RUNNING_SINCE = 3, DAY
+#: What may have made an excess.
+MAKERS = {
+    Dimension.SERVICE: "service",
+    Dimension.FEATURE: "feature",
+    Dimension.AGENT: "agent",
+    Dimension.MODEL: "model",
+    Dimension.USER: "user",
+}
+
+#: Why there is no answer.
+NOT_KNOWN = "with these filters spend is read from runs, which do not reach back far enough"
+#: Told apart by the hour.
+HOURLY = Buckets("hour", ())
+
+DAYS = "SELECT date_trunc('day', start, 'UTC'), sum(cost_nano) FROM ({cells}) AS c GROUP BY 1"
+HOURS = """
+SELECT key, array_agg(hour), array_agg(cost) FROM (
+    SELECT key, (date_part('epoch', start) / 3600)::int AS hour, least(sum(cost_nano), 9e18)::bigint AS cost
+    FROM ({cells}) AS c {where} GROUP BY 1, 2
+) AS h GROUP BY 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class MonthOutlook:
+    """How the month that began on ``month`` will end: what is booked of it, and the whole month before.
+
+    Both are ``None`` where the rollups cannot tell.
+    """
+
+    month: date
+    booked_nano: int | None
+    previous_nano: int | None
+    found: Forecast | NoForecast
+
+    @property
+    def forecast(self) -> Forecast | None:
+        """The forecast, if there is one."""
+        return self.found if isinstance(self.found, Forecast) else None
+
+    @property
+    def reason(self) -> str:
+        """Why there is none."""
+        return self.found.reason if isinstance(self.found, NoForecast) else ""
+
+    @property
+    def growth(self) -> float | None:
+        """The expected cost against the month before; ``None`` without the one or the other."""
+        if self.forecast is None or not self.previous_nano:
+            return None
+        return self.forecast.expected_nano / self.previous_nano - 1
+
+
+def month_outlook(filters: SpendFilters, *, now: datetime) -> MonthOutlook:
+    """The outlook for the running month. Two statements."""
+    today, month = truncate(now, "day"), truncate(now, "month")
+    before = truncate(month - DAY, "month")
+    begin, end = min(before, today - (MOST_DAYS + 1) * DAY), floor_hour(now) + HOUR
+    source = cells("environment", filters, begin, end, buckets=buckets(begin, end, "day"))
+    if source.reads != "rollups":
+        return MonthOutlook(month.date(), None, None, NoForecast(NOT_KNOWN))
+    by_day = {day: int(cost) for day, cost in _ask(DAYS.format(cells=source.sql), source.parameters)}
+    profile = _hours(cells("environment", filters, today - PROFILE, today, buckets=HOURLY))
+    booked = sum(cost for day, cost in by_day.items() if day >= month)
+    found = forecast_month(
+        [by_day.get(begin + place * DAY, 0) for place in range((today - begin) // DAY)],
+        today=today.date(),
+        booked_nano=booked,
+        left_of_today=share_to_come(_dense(_total(profile), today - PROFILE, today).costs, (now - today) / HOUR),
+    )
+    previous = sum(cost for day, cost in by_day.items() if before <= day < month)
+    return MonthOutlook(month.date(), booked, previous, found)
+
+
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """Who made a share of an anomaly's excess, 0 to 1: a key of a dimension."""
+
+    by: By
+    key: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class MakingRun:
+    """A run of an anomaly's hours, and what it cost as a whole; ``None`` when none of its calls has a price."""
+
+    trace_id: bytes
+    service: str
+    started_at: datetime
+    cost_nano: int | None
+
+    @property
+    def hex_id(self) -> str:
+        """The trace id as it is written."""
+        return self.trace_id.hex()
+
+
+@dataclass(frozen=True, slots=True)
+class Unusual:
+    """An anomaly of one key, ``None`` for what carries none, or of everything together."""
+
+    anomaly: Anomaly
+    key: str | None
+    is_total: bool
+    makers: tuple[Maker, ...] = ()
+    runs: tuple[MakingRun, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class UnusualHours:
+    """The anomalies of a range, the most expensive first, and the hours of everything in it.
+
+    ``judged_from`` is where judging begins: later than asked where the range is too long; ``is_cold`` where there is
+    too little history for the last hour. ``is_known`` is false where the rollups cannot tell.
+    """
+
+    found: tuple[Unusual, ...]
+    total: Hours
+    judged_from: datetime
+    is_cold: bool
+    is_known: bool = True
+
+
+def unusual_hours(by: By, filters: SpendFilters, from_: datetime, until: datetime, *, now: datetime) -> UnusualHours:
+    """The anomalies of ``[from_, until)`` of everything and of its ``JUDGED`` largest keys.
+
+    One of everything that a key's own accounts for is told as that. A dozen statements at most.
+    """
+    end = min(ceil_hour(until), floor_hour(now) + HOUR)
+    begin = max(min(floor_hour(from_), end), end - LONGEST)
+    since = truncate(begin - HISTORY, "day")
+    everything = cells("environment", filters, since, end, buckets=HOURLY)
+    if everything.reads != "rollups":
+        return UnusualHours((), Hours(begin, ()), begin, is_cold=True, is_known=False)
+    total = _dense(_total(_hours(everything)), since, end)
+    found = [Unusual(a, None, is_total=True) for a in find_anomalies(total, begin, end, with_drops=True)]
+    keys = _largest(by, filters, begin, end)
+    source = cells(by, filters, since, end, buckets=HOURLY)
+    if keys and source.reads == "rollups":
+        for key, hours in _hours(source, keys).items():
+            anomalies = find_anomalies(_dense(hours, since, end), begin, end, with_drops=True)
+            found += [Unusual(anomaly, key or None, is_total=False) for anomaly in anomalies]
+    told = sorted(_unexplained(found), key=lambda u: (-u.anomaly.excess_nano, u.anomaly.start, u.key or ""))
+    places = slice((begin - since) // HOUR, None)
+    return UnusualHours(
+        found=_explained(by, filters, told),
+        total=Hours(begin, total.costs[places]),
+        judged_from=begin,
+        is_cold=History(total).days_before((end - since) // DAY) < FEWEST_DAYS,
+    )
+
+
+def _largest(by: By, filters: SpendFilters, begin: datetime, end: datetime) -> list[str]:
+    """The keys that are judged. The hours of one user or session among all would be too many to read."""
+    if by in MANY_KEYED or begin >= end:
+        return []
+    return [item.key or "" for item in queries.spend(by, filters, begin, end, limit=JUDGED).items]
+
+
+def _unexplained(found: Sequence[Unusual]) -> list[Unusual]:
+    """All but those of everything of which keys that are told make more than half."""
+    keys = [unusual for unusual in found if not unusual.is_total]
+
+    def made_by_keys(total: Anomaly) -> int:
+        return sum(
+            key.anomaly.excess_nano
+            for key in keys
+            if key.anomaly.kind == total.kind and key.anomaly.start < total.end and key.anomaly.end > total.start
+        )
+
+    return [u for u in found if not u.is_total or 2 * made_by_keys(u.anomaly) <= u.anomaly.excess_nano]
+
+
+def _explained(by: By, filters: SpendFilters, found: Sequence[Unusual]) -> tuple[Unusual, ...]:
+    """The same with what made them, as far as that is told."""
+    spikes = [unusual for unusual in found if unusual.anomaly.kind == "spike"][:TOLD]
+    narrowed = [filters if u.is_total else filters.within(by, u.key) for u in spikes]
+    makers = _makers([(unusual.anomaly, asked) for unusual, asked in zip(spikes, narrowed, strict=True)])
+    told = {
+        id(unusual): replace(unusual, makers=made, runs=_runs(unusual.anomaly, asked))
+        for unusual, asked, made in zip(spikes, narrowed, makers, strict=True)
+    }
+    return tuple(told.get(id(unusual), unusual) for unusual in found)
+
+
+# Each window is compared with itself in the weeks before. A rollup knows service and environment beside its key: with
+# keys of one dimension given, all that can be told is which service made an excess.
+MADE = f"""
+WITH windows AS (
+    SELECT * FROM jsonb_to_recordset(%(windows)s::jsonb) AS w (
+        place int, begins timestamptz, ends timestamptz, dimensions smallint[], keys text[], services text[],
+        environment text)
+), told AS (
+    SELECT place, CASE WHEN w.keys IS NULL THEN u.dimension ELSE {int(Dimension.SERVICE)} END AS dimension,
+        CASE WHEN w.keys IS NULL AND u.dimension <> {int(Dimension.SERVICE)} THEN u.key ELSE u.service END AS name,
+        sum(CASE WHEN back = 0 THEN cost_nano ELSE -cost_nano / {COMPARED} END) AS excess
+    FROM windows AS w CROSS JOIN generate_series(0, {COMPARED}) AS back CROSS JOIN LATERAL (
+        SELECT dimension, service, key, cost_nano FROM spend_hourly
+        WHERE dimension = ANY(w.dimensions) AND start >= w.begins - back * interval '7 days'
+            AND start < w.ends - back * interval '7 days' AND (w.keys IS NULL OR key = ANY(w.keys))
+            AND (w.services IS NULL OR service = ANY(w.services))
+            AND (w.environment = '' OR environment = w.environment)
+    ) AS u GROUP BY 1, 2, 3
+)
+SELECT DISTINCT ON (place, dimension) place, dimension, name, excess FROM told
+WHERE name <> '' AND excess > 0 ORDER BY place, dimension, excess DESC, name
+"""
+
+
+def _makers(asked: Sequence[tuple[Anomaly, SpendFilters]]) -> list[tuple[Maker, ...]]:
+    """What made most of each anomaly's excess. One statement."""
+    windows = [_window(place, *one) for place, one in enumerate(asked)]
+    made: list[list[Maker]] = [[] for _ in asked]
+    for place, dimension, name, excess in _ask(MADE, {"windows": json.dumps(windows)}) if windows else []:
+        share = min(1.0, float(excess) / asked[place][0].excess_nano)
+        if share >= LEAST_SHARE:
+            by: Any = MAKERS[Dimension(dimension)]
+            made[place].append(Maker(by, name, share))
+    return [tuple(makers) for makers in made]
+
+
+def _window(place: int, anomaly: Anomaly, filters: SpendFilters) -> dict[str, Any]:
+    """Where to look for what made an anomaly."""
+    services = list(filters.service) or None
+    if filters.team:
+        of_team = [o.service for o in ownership().values() if (o.team or "") in filters.team]
+        services = [name for name in of_team if services is None or name in services]
+    fixed = next((name for name in DIMENSIONS if getattr(filters, name)), None)
+    is_one_service = services is not None and len(services) == 1
+    dimensions = [DIMENSIONS[fixed]] if fixed else list(MAKERS)
+    if is_one_service:
+        dimensions = [] if fixed else [d for d in MAKERS if d != Dimension.SERVICE]
+    return {
+        "place": place,
+        "begins": anomaly.start.isoformat(),
+        "ends": min(anomaly.end, anomaly.start + LOOKED_INTO).isoformat(),
+        "dimensions": dimensions,
+        "keys": list(getattr(filters, fixed)) if fixed else None,
+        "services": services,
+        "environment": filters.environment,
+    }
+
+
+#: What runs know of their steps.
+_OF_STEPS = {"agent": "r.agents", "model": "r.models", "tool": "r.tools"}
+RUNS = """
+SELECT r.trace_id, r.service, r.started_at, CASE WHEN r.unpriced_calls = 0 OR r.cost_nano > 0 THEN r.cost_nano END
+FROM runs r WHERE r.started_at >= %(since)s AND r.started_at < %(ends)s AND r.latest_at >= %(begins)s {matching}
+ORDER BY r.cost_nano DESC, r.started_at, r.trace_id LIMIT %(limit)s
+"""
+
+
+def _runs(anomaly: Anomaly, filters: SpendFilters) -> tuple[MakingRun, ...]:
+    """The most expensive runs that were under way in an anomaly's hours. One statement."""
+    steps = [name for name in _OF_STEPS if getattr(filters, name)]
+    if not all(filters.has_only_named(name) for name in steps):
+        return ()
+    matching = matching_runs(filters) + "".join(f" AND {_OF_STEPS[name]} && %({name})s::text[]" for name in steps)
+    parameters = cells("environment", filters, anomaly.start, anomaly.end).parameters | {
+        "since": anomaly.start - RUNNING_SINCE,
+        "begins": anomaly.start,
+        "ends": anomaly.end,
+        "limit": NAMED_RUNS,
+    }
+    return tuple(
+        MakingRun(bytes(trace_id), *row) for trace_id, *row in _ask(RUNS.format(matching=matching), parameters)
+    )
+
+
+#: Hours since the epoch and what they cost.
+Costs = dict[int, int]
+
+
+def _hours(source: Source, keys: Sequence[str] | None = None) -> dict[str, Costs]:
+    """What each hour of each key cost, or of some keys. One statement."""
+    where = "" if keys is None else "WHERE key = ANY(%(judged)s)"
+    statement = HOURS.format(cells=source.sql, where=where)
+    rows = _ask(statement, source.parameters | {"judged": list(keys or ())})
+    return {key: dict(zip(hours, costs, strict=True)) for key, hours, costs in rows}
+
+
+def _total(by_key: dict[str, Costs]) -> Costs:
+    total: Costs = {}
+    for costs in by_key.values():
+        for hour, cost in costs.items():
+            total[hour] = total.get(hour, 0) + cost
+    return total
+
+
+def _dense(costs: Costs, begin: datetime, end: datetime) -> Hours:
+    """The hours of a range, those without spend among them."""
+    first, last = (int(moment.timestamp()) // 3_600 for moment in (begin, end))
+    return Hours(begin, [costs.get(hour, 0) for hour in range(first, last)])
+
+
+def _ask(statement: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows
