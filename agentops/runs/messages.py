@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -16,6 +16,8 @@ from agentops.columns import Byteas, Integers, Texts, transpose
 #: Messages read for the spans of one page, and of one span: a model gives one answer, or a few.
 MAX_READ, MAX_OF_SPAN = 10_000, 32
 FORGOTTEN_AT_ONCE = 50_000
+#: What of another span's content is true of the whole call.
+_OF_CALL = frozenset({"requested_tools", "input", "output", "system"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,26 +53,48 @@ def add(cursor: Cursor[Any], messages: Sequence[Message]) -> set[tuple[bytes, st
     return {(row[0], row[1]) for row in cursor.fetchall()}
 
 
-READ = """
+TOLD = """
 SELECT span_id, content FROM span_messages
-WHERE trace_id = %s AND service = %s AND span_id = ANY(%s)
-ORDER BY span_id, told_ns, digest LIMIT %s
+WHERE trace_id = %(trace_id)s AND service = %(service)s AND span_id = ANY(%(ids)s)
+ORDER BY span_id, told_ns, digest LIMIT %(limit)s
+"""
+REPEATED = """
+SELECT merged_into, content FROM spans
+WHERE trace_id = %(trace_id)s AND service = %(service)s AND received_on BETWEEN %(first)s AND %(last)s
+  AND merged_into = ANY(%(ids)s) AND merged_trace_id IS NULL AND content IS NOT NULL
+ORDER BY merged_into, start_ns, span_id LIMIT %(limit)s
 """
 
 
-def of_spans(trace_id: bytes, service: str, span_ids: Iterable[bytes]) -> dict[bytes, dict[str, Any]]:
-    """By span id, what all messages of a span tell together: the tools asked for, in order, and the first text."""
-    found: dict[bytes, list[dict[str, Any]]] = {}
+def complete(of_run: dict[str, Any], calls: dict[bytes, str | None]) -> dict[bytes, str]:
+    """The contents of those of a run's model calls of which logs, or spans merged into them, tell more.
+
+    ``of_run`` are a run's trace id, service and days of receipt. What the call tells itself goes first.
+    """
+    parameters = {**of_run, "ids": list(calls), "limit": MAX_READ}
+    told: dict[bytes, list[dict[str, Any]]] = {}
+    found: dict[bytes, dict[str, Any]] = {}
     with connection.cursor() as cursor:
-        cursor.execute(READ, [trace_id, service, list(span_ids), MAX_READ])
+        cursor.execute(TOLD, parameters)
         for span_id, content in cursor.fetchall():
-            told = found.setdefault(bytes(span_id), [])
-            if len(told) < MAX_OF_SPAN:
-                told.append(orjson.loads(content))
-    return {span_id: _together(told) for span_id, told in found.items()}
+            told.setdefault(bytes(span_id), []).append(orjson.loads(content))
+        cursor.execute(REPEATED, parameters)
+        for span_id, content in cursor.fetchall():
+            more = found.setdefault(bytes(span_id), {})
+            for name, value in orjson.loads(content).items():
+                if name in _OF_CALL:
+                    more.setdefault(name, value)
+    for span_id, contents in told.items():
+        found[span_id] = found.get(span_id, {}) | _together(contents[:MAX_OF_SPAN])
+    return {
+        span_id: orjson.dumps(more | (orjson.loads(own) if (own := calls[span_id]) else {})).decode()
+        for span_id, more in found.items()
+        if more
+    }
 
 
 def _together(told: list[dict[str, Any]]) -> dict[str, Any]:
+    """What all messages of a span tell: the tools asked for, in order, and the first text."""
     asked = [call for content in told for call in content.get("requested_tools", ())]
     texts = [content["output"] for content in told if "output" in content]
     return ({"requested_tools": asked} if asked else {}) | ({"output": texts[0]} if texts else {})

@@ -8,7 +8,6 @@ from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-import orjson
 from django.conf import settings
 from django.db import connection
 
@@ -464,7 +463,7 @@ def list_steps(
     with connection.cursor() as cursor:
         cursor.execute(statement, {**_of_run(run), "start": start, "span_id": span_id, "limit": limit})
         steps = [_step(row) for row in cursor.fetchall()]
-    return _with_messages(run, steps) if with_content else steps
+    return _completed(run, steps) if with_content else steps
 
 
 def get_step(run: RunRow, span_id: bytes) -> StepRow | None:
@@ -472,19 +471,14 @@ def get_step(run: RunRow, span_id: bytes) -> StepRow | None:
     with connection.cursor() as cursor:
         cursor.execute(STEP, {**_of_run(run), "span_id": span_id})
         row = cursor.fetchone()
-    return _with_messages(run, [_step(row)])[0] if row else None
+    return _completed(run, [_step(row)])[0] if row else None
 
 
-def _with_messages(run: RunRow, steps: list[StepRow]) -> list[StepRow]:
-    """Steps whose model calls also have what only a log tells of them."""
-    calls = [step.span_id for step in steps if step.kind in COSTED_KINDS]
-    told = messages.of_spans(run.trace_id, run.service, calls) if calls else {}
-    return [_completed(step, told[step.span_id]) if step.span_id in told else step for step in steps]
-
-
-def _completed(step: StepRow, told: dict[str, Any]) -> StepRow:
-    own = orjson.loads(step.content) if step.content else {}
-    return replace(step, content=orjson.dumps(told | own).decode())
+def _completed(run: RunRow, steps: list[StepRow]) -> list[StepRow]:
+    """Steps whose model calls also have what only a log tells of them, or another span of the same call."""
+    calls = {step.span_id: step.content for step in steps if step.kind in COSTED_KINDS and not step.merged_into}
+    completed = messages.complete(_of_run(run), calls) if calls else {}
+    return [replace(step, content=completed.get(step.span_id, step.content)) for step in steps]
 
 
 def list_excerpts(run: RunRow, span_ids: Sequence[bytes]) -> dict[bytes, str]:

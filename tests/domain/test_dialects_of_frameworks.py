@@ -13,6 +13,7 @@ from tests.understanding import CHAT, START, understood
 TL = "traceloop.association.properties."
 LANGCHAIN = "opentelemetry.instrumentation.langchain"
 STRANDS = "strands.telemetry.tracer"
+USED = {"gen_ai.usage.output_tokens": 5}
 OLD_CALL = {
     "llm.request.type": "chat",
     "gen_ai.system": "OpenAI",
@@ -97,6 +98,7 @@ def test_a_function_call_of_old_is_a_tool_that_was_asked_for() -> None:
         ({"gen_ai.operation.name": "vector_db_retrieve"}, LANGCHAIN, Kind.RETRIEVAL),
         ({"gen_ai.operation.name": "chat.completions"}, "", Kind.LLM),
         ({"gen_ai.operation.name": "text_completions"}, "", Kind.LLM),
+        ({"gen_ai.operation.name": "fetch_response", "gen_ai.request.model": "m", **USED}, "", Kind.OTHER),
         ({"gen_ai.operation.name": "invoke_swarm"}, STRANDS, Kind.WORKFLOW),
         ({"spring.ai.kind": "chat_client", "gen_ai.operation.name": "framework"}, "", Kind.WORKFLOW),
         ({"spring.ai.kind": "tool_call", "gen_ai.operation.name": "framework"}, "", Kind.TOOL),

@@ -304,7 +304,8 @@ def test_messages_go_when_the_text_of_their_spans_does() -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT CURRENT_DATE")
         today = cursor.fetchone()[0]
+    of_run = {"trace_id": b"t" * 16, "service": "bot", "first": today, "last": today}
     messages.forget(today)
-    assert messages.of_spans(b"t" * 16, "bot", [b"s" * 8])
+    assert messages.complete(of_run, {b"s" * 8: None})
     messages.forget(today.replace(year=today.year + 1))
-    assert messages.of_spans(b"t" * 16, "bot", [b"s" * 8]) == {}
+    assert messages.complete(of_run, {b"s" * 8: None}) == {}

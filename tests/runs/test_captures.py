@@ -61,6 +61,19 @@ def test_the_steps_of_every_captured_run_add_up_to_the_run() -> None:
         for name in SUMS:
             assert sum(step[name] or 0 for step in counted) == body[name]
         assert len(counted) == body["llm_calls"]
+        by_id = {step["span_id"]: step for step in body["steps"]}
+        for step in body["steps"]:
+            if step["requested_tools"] and step["merged_into"] in by_id:
+                assert by_id[step["merged_into"]]["requested_tools"] == step["requested_tools"]
         page = person.get(reverse("runs:detail", args=[run.hex_id]), {"service": run.service})
         assert page.status_code == 200
         assert len(page.context["rows"]) == run.spans
+
+
+@pytest.mark.usefixtures("booked")
+def test_an_agent_that_was_only_made_is_no_run() -> None:
+    runs = queries.list_runs(RunFilters(), limit=1_000).runs
+    assert not [run.name for run in runs if str(run.name).startswith("create_agent")]
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM runs WHERE name LIKE 'create\\_agent %'")
+        assert cursor.fetchone()[0] > 1

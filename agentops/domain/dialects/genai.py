@@ -31,6 +31,8 @@ KINDS = {
     "search_memory": Kind.RETRIEVAL,
     "vector_db_retrieve": Kind.RETRIEVAL,
     "create_agent": Kind.OTHER,
+    # What an earlier call had answered: nothing is computed, and tokens are that call's.
+    "fetch_response": Kind.OTHER,
 }
 # A member of an enum is looked up through its metaclass, at a fifth of a microsecond.
 _AGENT, _TOOL = Kind.AGENT, Kind.TOOL
@@ -104,6 +106,7 @@ FIELDS: Tables = {
         "gen_ai.usage.cache_read_input_tokens",
         "gen_ai.usage.details.cache_read_tokens",
         "gen_ai.usage.input_tokens.cached",
+        "gen_ai.usage.input_cached_tokens",
         "gen_ai.usage.prompt_tokens_details.cached_tokens",
     ),
     "cache_creation": (
