@@ -198,6 +198,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "schedule": 86_400.0,
         "kwargs": {"whole": True},
     },
+    "fold": {"task": "agentops.costs.tasks.fold", "schedule": 15.0},
     "close-days": {"task": "agentops.costs.tasks.close_days", "schedule": 300.0},
     "partitions": {"task": "agentops.runs.tasks.maintain_partitions", "schedule": 3600.0},
     "redigest": {"task": "agentops.ingest.tasks.redigest_quarantine", "schedule": 60.0},

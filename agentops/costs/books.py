@@ -14,6 +14,7 @@ from typing import Any
 from django.conf import settings
 from django.db import connection, transaction
 
+from agentops.costs import fold
 from agentops.costs.models import MEASURES, Dimension, Reconciliation
 from agentops.costs.sources import COUNTED, RECEIVED, SPAN_HOUR, SPAN_KEYS, SPAN_MEASURES
 from agentops.domain.periods import DAY, floor_hour, truncate
@@ -27,16 +28,11 @@ RECENT = timedelta(hours=3)
 #: The sum of all runs is part of each minute's check up to this many; beyond, of the whole one only.
 MANY_RUNS = 500_000
 SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
-TIMEOUT = "SET LOCAL statement_timeout = '55s'"
+SETTINGS = "SET LOCAL statement_timeout = '55s'; SET LOCAL work_mem = '64MB'"
 
-_KEYS: dict[Dimension, str] = {
-    Dimension.SERVICE: "''",
-    **{d: SPAN_KEYS[d.name.lower()] for d in Dimension if d != Dimension.SERVICE},
-}
 _MEASURES = ", ".join(MEASURES)
 _SUMS = ", ".join(f"sum({m}) AS {m}" for m in MEASURES)
 _ANY = " OR ".join(f"{m} <> 0" for m in MEASURES)
-_SPAN_SUMS = ", ".join(f"sum({expression}) AS {m}" for m, expression in SPAN_MEASURES.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,21 +62,53 @@ def _compare(expected: str, found: str, key: str, measures: tuple[str, ...] = ME
 
 
 _CELL = "dimension, start, environment, service, key"
-#: One pass over the spans for all dimensions: they are summed by all keys first, then by each alone.
-_TOLD_BY_SPANS = f"""
-SELECT CASE {" ".join(f"WHEN grouping(k{int(d)}) = 0 THEN {int(d)}" for d in _KEYS)} END AS dimension,
-    start, environment, service, coalesce({", ".join(f"k{int(d)}" for d in _KEYS)}) AS key, {_SUMS}
-FROM (
-    SELECT {SPAN_HOUR} AS start, {SPAN_KEYS["environment"]} AS environment, r.service,
-        {", ".join(f"{key} AS k{int(d)}" for d, key in _KEYS.items())}, {_SPAN_SUMS}
-    FROM spans s JOIN runs r ON r.trace_id = s.trace_id AND r.service = s.service
-    WHERE s.start_ns >= %(since_ns)s AND s.received_on >= %(received_from)s AND {COUNTED}
-    GROUP BY 1, 2, 3, {", ".join(str(4 + i) for i in range(len(_KEYS)))}
-) AS c
-GROUP BY GROUPING SETS ({", ".join(f"(start, environment, service, k{int(d)})" for d in _KEYS)})
-"""
+
+
+#: All measures in one number, so that each counts.
+_TOGETHER = f"cost_nano + ({' + '.join(f'{3 + 2 * place} * {m}' for place, m in enumerate(MEASURES[1:]))})"
+
+
+def _weighed(*keys: str, what: str = _TOGETHER) -> str:
+    """A sum that weighs what is summed by its keys: what is booked under a wrong one shows without comparing each."""
+    text = " || E'\\x1f' || ".join(keys)
+    return f"sum((1 + abs(hashtextextended({text}, 0) %% 999983)) * ({what}))"
+
+
+def _apart(rows: str, name: str, keys: dict[int, tuple[str, ...]]) -> str:
+    """Sums of rows by place, once for each of several ways to weigh them: ``name`` says which."""
+    weighed = ", ".join(f"{_weighed(*columns, what='what')} AS k{number}" for number, columns in keys.items())
+    values = ", ".join(f"({number}, k{number})" for number in keys)
+    return f"""SELECT {name}, {_PLACE}, {_MEASURES}, by_keys FROM (
+            SELECT {_PLACE}, {_SUMS}, {weighed} FROM (SELECT *, {_TOGETHER} AS what FROM {rows} OFFSET 0) AS r
+            GROUP BY {_PLACE}
+        ) AS s CROSS JOIN LATERAL (VALUES {values}) AS k ({name}, by_keys)"""
+
+
+_PLACE = "start, environment, service"
+_WEIGHED_MEASURES = (*MEASURES, "by_keys")
+_STEP = f"{_PLACE}, {_SUMS}, {_weighed(*fold.KEYS[2:])} AS by_keys"
+STEPS = _compare(
+    f"""SELECT {_STEP} FROM (
+        SELECT {SPAN_HOUR} AS start, {", ".join(f"{SPAN_KEYS[key.strip(chr(34))]} AS {key}" for key in fold.KEYS)},
+            {", ".join(f"{expression} AS {m}" for m, expression in SPAN_MEASURES.items())}
+        FROM spans s JOIN runs r ON r.trace_id = s.trace_id AND r.service = s.service
+        WHERE s.start_ns >= %(since_ns)s AND s.received_on >= %(received_from)s AND {COUNTED}
+    ) AS s GROUP BY {_PLACE}""",
+    f"SELECT {_STEP} FROM spend_steps WHERE start >= %(since)s GROUP BY {_PLACE}",
+    _PLACE,
+    _WEIGHED_MEASURES,
+)
+_KEY_OF = {Dimension.SERVICE: "''", Dimension.USER: '"user"'}
 HOURS = _compare(
-    _TOLD_BY_SPANS, f"SELECT {_CELL}, {_MEASURES} FROM spend_hourly WHERE start >= %(since)s AND ({_ANY})", _CELL
+    _apart(
+        "spend_steps WHERE start >= %(since)s",
+        "dimension",
+        {int(d): (_KEY_OF.get(d, d.name.lower()),) for d in Dimension},
+    ),
+    f"""SELECT dimension, {_PLACE}, {_SUMS}, {_weighed("key")} AS by_keys FROM spend_hourly WHERE start >= %(since)s
+        GROUP BY dimension, {_PLACE}""",
+    f"dimension, {_PLACE}",
+    _WEIGHED_MEASURES,
 )
 DAYS = _compare(
     f"""SELECT dimension, date_trunc('day', start, 'UTC') AS start, environment, service, key, {_SUMS}
@@ -107,6 +135,31 @@ RUNS = _compare(
         WHERE last_received_at >= %(touched)s AND first_received_at >= %(kept)s""",
     "run, service",
     ("spans", *MEASURES),
+)
+PAIRS = _compare(
+    _apart(
+        f"(SELECT date_trunc('day', start, 'UTC') AS start, {', '.join(fold.KEYS)}, {_MEASURES} FROM spend_details"
+        " WHERE start >= %(day)s) AS d",
+        "pair",
+        {fold.number(a, b): (a.name.lower(), b.name.lower()) for a, b in fold.PAIRS},
+    ),
+    f"""SELECT pair, {_PLACE}, {_SUMS}, {_weighed("key", "other_key")} AS by_keys
+        FROM spend_pairs WHERE days = 1 AND start >= %(day)s GROUP BY pair, {_PLACE}""",
+    f"pair, {_PLACE}",
+    _WEIGHED_MEASURES,
+)
+_BLOCK = "range, pair, start, environment"
+_BLOCK_SUMS = f"days || ' days' AS range, pair, start, environment, {_SUMS}, {_weighed('key', 'other_key')} AS by_keys"
+BLOCKS = " UNION ALL ".join(
+    "("
+    + _compare(
+        f"SELECT {_BLOCK_SUMS} FROM ({fold.told_blocks(days)}) AS t GROUP BY 1, 2, 3, 4",
+        f"SELECT {_BLOCK_SUMS} FROM spend_pairs WHERE days = {days} GROUP BY 1, 2, 3, 4",
+        _BLOCK,
+        _WEIGHED_MEASURES,
+    )
+    + ")"
+    for days in fold.BLOCKS
 )
 TOTALS = _compare(
     f"""SELECT dimension, c.* FROM unnest(ARRAY[{", ".join(str(int(d)) for d in Dimension)}]) AS d (dimension)
@@ -143,9 +196,12 @@ class Check:
 
 CHECKS = (
     Check("runs against spans", RUNS, ("spans", *MEASURES)),
-    Check("spend by hour against spans", HOURS),
+    Check("spend by all keys against spans", STEPS, _WEIGHED_MEASURES),
+    Check("spend by hour against all keys", HOURS, _WEIGHED_MEASURES),
     Check("spend by day against hours", DAYS),
     Check("spend by day against all runs", TOTALS, over_all_runs=True),
+    Check("spend by two keys against all keys", PAIRS, _WEIGHED_MEASURES),
+    Check("spend of blocks against days", BLOCKS, _WEIGHED_MEASURES, only_whole=True),
     Check("spend of windows against days", WINDOWS, only_whole=True),
     Check("keys of windows", KEYS, ("keys",), only_whole=True),
     Check("spans against the ledger", LEDGER, ("spans",), only_whole=True),
@@ -225,7 +281,9 @@ def _differences(check: str, row: tuple[Any, ...], measures: tuple[str, ...]) ->
 def _word(part: object) -> str:
     if isinstance(part, datetime):
         return f"{part:%Y-%m-%d %H:%M}"
-    return Dimension(part).label.lower() if isinstance(part, int) else str(part) or "(none)"
+    if isinstance(part, int):
+        return " and ".join(d.label.lower() for d in fold.dimensions(part))
+    return str(part) or "(none)"
 
 
 def reconcile(*, now: datetime, whole: bool = False) -> Reconciliation:
@@ -235,7 +293,7 @@ def reconcile(*, now: datetime, whole: bool = False) -> Reconciliation:
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute(SNAPSHOT)
-            cursor.execute(TIMEOUT)
+            cursor.execute(SETTINGS)
         findings = check_books(now=now, since=since)
         _, spans, cost = _extent(_scope(now, since))
     record = Reconciliation.objects.create(

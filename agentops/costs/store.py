@@ -1,4 +1,4 @@
-"""How spend is written: rollups of a batch, by hour and by day, one statement each."""
+"""How spend is written: a batch's differences, to the rollups by hour and by day and to the journal."""
 
 from __future__ import annotations
 
@@ -38,8 +38,13 @@ MOVE_HOURLY = _move("spend_hourly")
 MOVE_DAILY = _move("spend_daily")
 
 
+_KEYS = ("environment", "service", '"user"', "feature", "session", "release", "agent", "model", "tool")
+COPY_JOURNAL = f"COPY spend_journal (hour, {', '.join(_KEYS)}, {_MEASURES}) FROM STDIN (FORMAT BINARY)"
+_JOURNAL_TYPES = ["int4", *("text" for _ in _KEYS), *("int8" for _ in MEASURES)]
+
+
 def move_spend(cursor: Cursor[Any], moves: Moves) -> None:
-    """Add a batch's differences to both rollups: two statements."""
+    """Add a batch's differences to both rollups, and to the journal of what is folded later: three statements."""
     cells = moves.cells()
     days: Cells = {}
     for (dimension, hour, environment, service, key), measures in cells.items():
@@ -52,6 +57,17 @@ def move_spend(cursor: Cursor[Any], moves: Moves) -> None:
         moved = [(d, hour * 3600, e, s, k, *m) for (d, hour, e, s, k), m in rows.items() if any(m)]
         if moved:
             cursor.execute(statement, transpose(_TYPES, moved))
+    _append(cursor, moves)
+
+
+def _append(cursor: Cursor[Any], moves: Moves) -> None:
+    with cursor.copy(COPY_JOURNAL) as copy:
+        copy.set_types(_JOURNAL_TYPES)
+        write = copy.write_row
+        for (service, (environment, *place)), steps in moves.runs.items():
+            for (hour, *names), measures in steps.items():
+                if any(measures):
+                    write((hour, environment, service, *place, *names, *measures))
 
 
 #: What runs have booked, by all keys of a step.

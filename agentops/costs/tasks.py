@@ -6,6 +6,7 @@ from celery import shared_task
 from django.utils import timezone
 
 from agentops.costs import books, windows
+from agentops.costs import fold as folding
 
 
 @shared_task
@@ -18,3 +19,9 @@ def reconcile(*, whole: bool = False) -> None:
 def close_days() -> None:
     """Move days that are over out of ingest's way, and the sums of the windows along; may run twice."""
     windows.close_days(now=timezone.now())
+
+
+@shared_task
+def fold() -> None:
+    """Move what ingest has noted into the rollups of several keys; may run twice."""
+    folding.fold(now=timezone.now())

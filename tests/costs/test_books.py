@@ -9,6 +9,7 @@ from django.db import connection
 from django.utils import timezone
 
 from agentops.costs import books
+from agentops.costs.fold import fold
 from agentops.costs.models import Reconciliation
 from agentops.costs.sources import DAY, floor_hour
 from agentops.costs.tasks import reconcile
@@ -31,10 +32,20 @@ WRONGS = {
     "UPDATE runs SET cost_nano = cost_nano + 1 WHERE llm_calls > 0": "runs against spans",
     "UPDATE runs SET errors = errors + 1": "spend by day against all runs",
     f"UPDATE spans SET cost_nano = coalesce(cost_nano, 0) + 1 WHERE {ONE_SPAN}": "runs against spans",
-    f"UPDATE spans SET merged_into = '\\x0102030405060708' WHERE {ONE_SPAN}": "spend by hour",
+    f"UPDATE spans SET merged_into = '\\x0102030405060708' WHERE {ONE_SPAN}": "spend by all keys against spans",
     f"DELETE FROM spans WHERE {ONE_SPAN}": "spans against the ledger",
     "INSERT INTO spans SELECT * FROM spans WHERE kind = 0 LIMIT 1": "runs against spans",
-    """UPDATE runs SET "user" = 'mallory' WHERE "user" = 'x'""": "spend by hour",
+    """UPDATE runs SET "user" = 'mallory' WHERE "user" = 'x'""": "spend by all keys against spans",
+    "UPDATE spend_journal SET cost_nano = cost_nano + 1": "spend by all keys against spans",
+    "UPDATE spend_journal SET agent = 'mallory' WHERE agent = 'planner'": "spend by all keys against spans",
+    "UPDATE spend_details SET session = 'mallory' WHERE session = 'x'": "spend by hour against all keys",
+    "DELETE FROM spend_details WHERE model = 'gpt-4o'": "spend by two keys against all keys",
+    "UPDATE spend_pairs SET errors = errors + 1 WHERE days = 1 AND pair = 25": "spend by two keys against all keys",
+    "UPDATE spend_pairs SET key = other_key, other_key = key WHERE days = 1 AND pair = 56 AND key <> other_key": (
+        "spend by two keys against all keys"
+    ),
+    "UPDATE spend_pairs SET cost_nano = cost_nano + 1 WHERE days = 8 AND pair = 22": "spend of blocks against days",
+    "UPDATE spend_pairs SET other_key = other_key || '!' WHERE days = 32 AND pair = 26": "spend of blocks against days",
 }
 
 
@@ -42,6 +53,7 @@ WRONGS = {
 def booked(db: None) -> None:
     book_runs(range(8))
     close_days(now=START + 2 * DAY)
+    fold(now=START + 40 * DAY)
     book_runs(range(8, 16))
 
 
@@ -71,6 +83,13 @@ def test_a_finding_says_what_differs_where_and_by_how_much(booked: None) -> None
     words = [finding.words() for finding in books.check_books(now=timezone.now())]
     assert any("spend by day against hours (all), feature 2025-11-2" in sentence for sentence in words)
     assert all("cost_nano" in sentence for sentence in words)
+
+
+def test_a_finding_names_both_dimensions_of_a_pair(booked: None) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE spend_pairs SET steps = steps + 1 WHERE days = 1 AND pair = 56")
+    words = [finding.words() for finding in books.check_books(now=timezone.now())]
+    assert any("agent and model 2025-11-2" in sentence for sentence in words)
 
 
 def test_the_minutes_check_says_since_when_it_looked(booked: None) -> None:

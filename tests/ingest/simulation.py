@@ -7,11 +7,31 @@ from typing import Any
 
 from psycopg import Cursor
 
+from agentops.costs.fold import BOUNDED, PAIRS, number
+from agentops.costs.models import MEASURES, Dimension
 from agentops.domain.spans import ATTRIBUTION, Cost, Kind, PriceSource, Span, TokenUsage
 from agentops.ingest.booking import Entry
 
 START_NS = 1_764_000_000 * 10**9
 HOUR_NS = 3_600 * 10**9
+
+_KEYS = 'environment, service, "user", feature, session, release, agent, model, tool'
+_SUMS = ", ".join(f"sum({m})" for m in MEASURES)
+_SOME = "HAVING sum(steps) <> 0 OR sum(cost_nano) <> 0"
+
+
+def pairs_of(steps: str, days: str) -> str:
+    """What ``spend_pairs`` should say of rows with all keys: of each day, or else of each block of so many days."""
+    columns = [(number(a, b), a.name.lower(), b.name.lower()) for a, b in PAIRS]
+    if days != "1":
+        columns += [(number(d, Dimension.SERVICE), d.name.lower(), "service") for d in BOUNDED]
+        columns += [(number(d, d), d.name.lower(), "''") for d in BOUNDED]
+    values = ", ".join(f"({pair}, {key}, {other})" for pair, key, other in columns)
+    service = "service" if days == "1" else "''"
+    start = f"to_timestamp(floor(extract(epoch FROM start) / ({days} * 86400)) * {days} * 86400)"
+    return f"""SELECT {days} AS days, p.pair, {start} AS start, environment, {service} AS service, p.key, p.other_key,
+        {", ".join(MEASURES)} FROM {steps} CROSS JOIN LATERAL (VALUES {values}) AS p (pair, key, other_key)"""
+
 
 #: Everything that must come out the same, whatever the order of arrival. A rollup cell that
 #: became empty again is as good as none.
@@ -29,6 +49,13 @@ BOOKS = {
         FROM spans ORDER BY 1, 2, 3""",
     "hourly": "SELECT * FROM spend_hourly WHERE steps <> 0 OR cost_nano <> 0 ORDER BY 1, 2, 3, 4, 5",
     "daily": "SELECT * FROM spend_days WHERE steps <> 0 OR cost_nano <> 0 ORDER BY 1, 2, 3, 4, 5",
+    # With what is folded and what is not.
+    "steps": f"SELECT start, {_KEYS}, {_SUMS} FROM spend_steps GROUP BY start, {_KEYS} {_SOME} ORDER BY start, {_KEYS}",
+    "pairs": f"""
+        SELECT pair, start, environment, service, key, other_key, {_SUMS} FROM (
+            SELECT * FROM spend_pairs WHERE days = 1
+            UNION ALL {pairs_of("(SELECT to_timestamp(hour * 3600.0) AS start, * FROM spend_journal) AS j", "1")}
+        ) AS p GROUP BY 1, 2, 3, 4, 5, 6 {_SOME} ORDER BY 1, 2, 3, 4, 5, 6""",
 }
 
 TABLES = (
@@ -44,6 +71,11 @@ TABLES = (
     "spend_window",
     "spend_window_range",
     "spend_window_keys",
+    "spend_journal",
+    "spend_details",
+    "spend_pairs",
+    "spend_fold",
+    "spend_closed",
     "catalog_service",
 )
 
