@@ -17,7 +17,7 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Literal
 
 MAX_BYTES = 16 * 1024 * 1024
-MAX_LINES = 200_000
+MAX_LINES = 100_000
 MAX_COLUMNS = 500
 MAX_TEXT = 256
 MAX_RAW = 1_000
@@ -299,8 +299,12 @@ class _Reader:
     """Reads the records of one file."""
 
     def __init__(self, layout: Layout, places: Mapping[str, tuple[str, ...]], header: Sequence[str]) -> None:
-        self.layout, self.places, self.header = layout, places, header
+        self.layout, self.header = layout, header
+        self.has_currency = bool(places["currency"])
+        self.columns = [(name, [header.index(column) for column in columns]) for name, columns in places.items()]
         self.bill = Bill(layout, is_monthly=True)
+        #: Few days stand on many lines.
+        self.days: dict[str, tuple[date, bool]] = {}
 
     def read(self, records: Iterator[tuple[int, list[str]]]) -> Bill:
         """Every record becomes a line, a problem, or one that is left out."""
@@ -314,38 +318,44 @@ class _Reader:
         return self.bill
 
     def _take(self, number: int, record: list[str]) -> None:
-        if len(record) > len(self.header):
-            message = f"It has {len(record)} columns where the header has {len(self.header)}."
-            raise UnreadableLineError(message)
-        row = dict(zip(self.header, record, strict=False))
-        said = {name: _first(row, self.places[name]) for name in FIELDS}
+        if len(record) != len(self.header):
+            if len(record) > len(self.header):
+                message = f"It has {len(record)} columns where the header has {len(self.header)}."
+                raise UnreadableLineError(message)
+            record = record + [""] * (len(self.header) - len(record))
+        said = {name: next((text for i in places if (text := record[i].strip())), "") for name, places in self.columns}
         if not said["amount"] and not said["model"] and not said["quantity"]:
             self.bill.left_out["charge nothing"] += 1
             return
-        self._check_currency(number, said)
+        if self.has_currency:
+            _check_currency(number, said)
         amount = parse_amount(said["amount"])
         nano = to_nano(amount)
+        row = dict(zip(self.header, record, strict=True))
         if not self.layout.belongs(row):
             self.bill.left_out["charge for other services"] += 1
             self.bill.left_out_nano += nano
             return
-        day, is_month = parse_day(said["day"], self.layout.day_format)
+        day, is_month = self._day(said["day"])
         self.bill.rounded += nano != amount.scaleb(NANO_DIGITS, _EXACT)
         self.bill.is_monthly &= is_month
         model = _clean(self.layout.model(row, said["model"]), MAX_TEXT)
         quantity = parse_amount(said["quantity"]) if said["quantity"] else None
         self.bill.lines.append(Line(number, day, model, nano, quantity, _clean(said["unit"], 64)))
 
-    def _check_currency(self, number: int, said: Mapping[str, str]) -> None:
-        if not self.places["currency"] or not said["amount"]:
-            return
-        currency = said["currency"].upper().replace("US$", CURRENCY).replace("$", CURRENCY)
-        if currency != CURRENCY:
-            named = f"in {_cut(said['currency'], 20)}" if said["currency"] else "in no currency"
-            message = (
-                f"Line {number} is {named}. The books are in {CURRENCY}: only a bill in {CURRENCY} can be compared."
-            )
-            raise UnreadableFileError(message)
+    def _day(self, text: str) -> tuple[date, bool]:
+        if (known := self.days.get(text)) is None:
+            known = self.days[text] = parse_day(text, self.layout.day_format)
+        return known
+
+
+def _check_currency(number: int, said: Mapping[str, str]) -> None:
+    """Raises ``UnreadableFileError`` for an amount in another currency."""
+    currency = said["currency"].upper().replace("US$", CURRENCY).replace("$", CURRENCY)
+    if currency != CURRENCY and said["amount"]:
+        named = f"in {_cut(said['currency'], 20)}" if said["currency"] else "in no currency"
+        message = f"Line {number} is {named}. The books are in {CURRENCY}: only a bill in {CURRENCY} can be compared."
+        raise UnreadableFileError(message)
 
 
 _EXACT = Context(prec=200, Emax=9_999, Emin=-99_999)
@@ -406,7 +416,9 @@ def parse_day(text: str, day_format: DayFormat = "iso") -> tuple[date, bool]:
 
 def _clean(text: str, length: int) -> str:
     """Text without characters that nobody can see, cut."""
-    return "".join(c if c.isprintable() else " " for c in text[: 2 * length]).strip()[:length]
+    short = text[: 2 * length]
+    visible = short if short.isprintable() else "".join(c if c.isprintable() else " " for c in short)
+    return visible.strip()[:length]
 
 
 def _cut(text: str, length: int) -> str:

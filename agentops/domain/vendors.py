@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 UNKNOWN = "Unknown"
 #: Names of the providers that telemetry names by OpenTelemetry's words.
@@ -86,6 +87,7 @@ def seller(model: str) -> str:
     return channel(model) or _SELLING_MAKERS.get(maker(model), "")
 
 
+@lru_cache(maxsize=10_000)
 def model_key(name: str) -> str:
     """What all names of one model have in common; empty for none.
 
