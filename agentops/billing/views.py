@@ -40,8 +40,8 @@ from agentops.domain.periods import add_months
 from agentops.pages import page_context
 from agentops.runs.api import usd
 
-#: Rows of a comparison, unreadable lines and lines of a statement that a page shows; the files have all.
-ROWS, PROBLEMS, LINES = 500, 100, 500
+#: Rows of a comparison, of a long one, unreadable lines and lines of a statement on a page; the files have all.
+ROWS, MANY_ROWS, PROBLEMS, LINES = 100, 2_000, 100, 500
 
 
 @require_safe
@@ -176,7 +176,7 @@ def _invoice(request: HttpRequest, pk: int, form: ToleranceForm | None = None, *
     context: dict[str, Any] = page_context(request) | {
         "invoice": found,
         "compared": compared,
-        "rows": compared.rows[:ROWS],
+        "rows": compared.rows[: MANY_ROWS if request.GET.get("rows") == "all" else ROWS],
         "problems": found.problems.all()[:PROBLEMS],
         "history": reconciliation.history(found),
         "tolerances": found.tolerances.select_related("set_by"),
