@@ -46,7 +46,8 @@ def booked(spans: list[Span]) -> Truth:
         if span.kind in COSTED_KINDS:
             cost = span_cost(span, PRICES)
             total.llm_calls += 1
-            total.cost_nano += cost.nano or 0
+            # What is estimated of a call that failed is no part of the truth.
+            total.cost_nano += 0 if cost.is_estimate else cost.nano or 0
             total.unpriced_calls += counts_as_unpriced(span, cost)
             total.input_tokens += span.usage.input or 0
             total.output_tokens += span.usage.output or 0
