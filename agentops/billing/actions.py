@@ -11,16 +11,16 @@ from datetime import date, datetime
 from django.db import connection, transaction
 
 from agentops.accounts.models import User
-from agentops.billing.charges import CLOSE
+from agentops.billing.charges import CLOSE, FORGET, REMEMBER, TEAMS
 from agentops.billing.models import Closing, Invoice, InvoiceTolerance
 from agentops.billing.statements import calendar, scope
+from agentops.costs.queries import LONG_TIMEOUT
 from agentops.domain.invoices import GENERIC, Bill, Layout, read_bill
 from agentops.domain.reconciliation import Tolerance
 
 #: Imports are few, and so are closings. They follow each other: two people who do the same thing do it once.
 LOCK_IMPORTS = "SELECT pg_advisory_xact_lock(4206902)"
 LOCK_CLOSINGS = "SELECT pg_advisory_xact_lock(4206903)"
-LONG_TIMEOUT = "SET LOCAL statement_timeout = '55s'"
 TOTAL = """
 UPDATE billing_closing SET total_nano = coalesce(
     (SELECT sum(cost_nano) FROM billing_charge WHERE closing_id = %(closing)s), 0) WHERE id = %(closing)s
@@ -96,9 +96,10 @@ def close_months(*, through: date, by: User | None, now: datetime) -> list[Closi
 def _close(month: date, by: User | None, now: datetime) -> Closing:
     parameters = scope(calendar(now=now), month)
     closing = Closing.objects.create(month=month, closed_by=by)
+    parameters["closing"] = closing.pk
     with connection.cursor() as cursor:
-        cursor.execute(CLOSE, parameters | {"closing": closing.pk})
-        cursor.execute(TOTAL, {"closing": closing.pk})
+        for statement in (FORGET, REMEMBER, CLOSE, TEAMS, TOTAL):
+            cursor.execute(statement, parameters)
     closing.refresh_from_db()
     return closing
 

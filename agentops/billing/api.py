@@ -143,7 +143,7 @@ class ToleranceIn(Schema):
 def export_focus(request: HttpRequest, filters: Query[Filters]) -> StreamingHttpResponse:
     """Charges of known cost as FOCUS 1.4 (Cost and Usage): by day and all that they can be told apart by; UTC."""
     chosen, from_, until = read_filters(filters)
-    return focus.focus_csv(request, chosen, from_, until, kept_since=kept_since())
+    return focus.focus_csv(request, chosen, from_, until, kept_since=kept_since(), now=timezone.now())
 
 
 class MonthState(Schema):

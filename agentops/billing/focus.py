@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
 from django.http import HttpRequest, StreamingHttpResponse
 
+from agentops.billing.billed import billed
+from agentops.billing.models import ChargedTeam
 from agentops.catalog.queries import Ownership, ownership
 from agentops.costs.models import MEASURES
 from agentops.costs.queries import stream
-from agentops.costs.sources import CHARGE_KEYS, SpendFilters, charges
-from agentops.domain.periods import DAY, step, truncate
+from agentops.costs.sources import CHARGE_KEYS, SpendFilters
+from agentops.domain.periods import DAY, step
 from agentops.domain.spans import PriceSource
 from agentops.domain.vendors import maker, provider_name
 from agentops.runs.api import SOURCES, usd
@@ -111,30 +113,42 @@ COLUMNS = (
 
 
 def focus_csv(
-    request: HttpRequest, filters: SpendFilters, from_: datetime, until: datetime, *, kept_since: datetime
+    request: HttpRequest,
+    filters: SpendFilters,
+    from_: datetime,
+    until: datetime,
+    *,
+    kept_since: datetime,
+    now: datetime,
 ) -> StreamingHttpResponse:
-    """A charge for each day and all of ``CHARGE_KEYS``; whole days, UTC."""
-    owners = ownership()
-    source = charges(filters, from_, until, kept_since=kept_since, owners=owners)
-    rows = (_charge(row, owners) for row in stream(source.sql, source.parameters))
+    """A charge for each day (UTC) and all of ``CHARGE_KEYS``, with corrections of closed months: see ``billed``."""
+    asked = billed(filters, from_, until, kept_since=kept_since, now=now)
+    teams = ChargedTeam.objects.values_list("month", "service", "team")
+    owners, charged = ownership(), {(month, service): team for month, service, team in teams}
+    rows = (_charge(row, owners, charged) for row in stream(asked.sql, asked.parameters))
     return csv_file(request, "focus.csv", COLUMNS, rows)
 
 
-def _charge(row: Sequence[Any], owners: dict[str, Ownership]) -> list[Any]:
+def _charge(row: Sequence[Any], owners: dict[str, Ownership], charged: dict[tuple[date, str], str]) -> list[Any]:
     day, *rest = row
     keys: dict[str, Any] = dict(zip(CHARGE_KEYS, rest, strict=False))
-    totals = dict(zip(MEASURES, rest[len(CHARGE_KEYS) :], strict=True))
-    month = truncate(day, "month")
+    totals = dict(zip(MEASURES, rest[len(CHARGE_KEYS) :], strict=False))
+    month, is_correction, team = rest[-3:]
+    owner = owners.get(keys["service"])
+    if team is None:
+        team = charged.get((day.date().replace(day=1), keys["service"]), owner.team if owner else "")
     values = {
         **CONSTANTS,
         **dict.fromkeys(COSTS, usd(Decimal(totals["cost_nano"]))),
         **_quantities(totals),
         "BillingPeriodStart": _time(month),
         "BillingPeriodEnd": _time(step(month, "month")),
+        "ChargeClass": "Correction" if is_correction else "",
         "ChargePeriodStart": _time(day),
         "ChargePeriodEnd": _time(day + DAY),
         "x_IsEstimate": "true" if keys["is_estimate"] else "false",
-        **{column: safe_cell(text) for column, text in _texts(keys, owners.get(keys["service"])).items()},
+        "x_Team": safe_cell(team),
+        **{column: safe_cell(text) for column, text in _texts(keys, owner).items()},
         **{column: totals[measure] for column, measure in MEASURED.items()},
     }
     return [values.get(column) for column in COLUMNS]
@@ -144,6 +158,8 @@ def _quantities(totals: dict[str, Any]) -> dict[str, Any]:
     """What is paid for: tokens, or calls of what takes none or does not tell them."""
     tokens, calls = totals["input_tokens"] + totals["output_tokens"], totals["llm_calls"] + totals["tool_calls"]
     quantity, unit = (tokens, "Tokens") if tokens else (calls, "Requests")
+    if not quantity:  # a correction of the price alone
+        return {"SkuMeter": "Tokens"}
     return {
         **dict.fromkeys(("ConsumedQuantity", "PricingQuantity"), quantity),
         **dict.fromkeys(("ConsumedUnit", "PricingUnit", "SkuMeter"), unit),
@@ -177,7 +193,6 @@ def _texts(keys: dict[str, Any], owner: Ownership | None) -> dict[str, str | Non
         "x_Release": keys["release"],
         "x_ServiceTier": keys["tier"],
         "x_Session": keys["session"],
-        "x_Team": owner.team if owner else None,
         "x_Tool": tool,
         "x_User": keys["user"],
     }

@@ -25,8 +25,8 @@ class Closing(models.Model):
 class Charge(models.Model):
     """What a closed month charges for one day: the spend of its own days, and what changed of days closed before.
 
-    ``team`` is the slug of the team that owned the service at the closing of the day's own month, empty for none. The
-    sum of a day's charges over all closings is what is recognised of it.
+    ``team`` is the slug of the team that is charged, empty for none: see ``ChargedTeam``. The sum of a day's charges
+    over all closings is what is recognised of it.
     """
 
     pk = models.CompositePrimaryKey("closing", "day", "environment", "service", "feature", "model", "tool")
@@ -50,10 +50,33 @@ class Charge(models.Model):
     reasoning_output_tokens = models.BigIntegerField()
 
     class Meta:
-        indexes = (models.Index(fields=("day", "service"), name="billing_charge_day"),)
+        indexes = (models.Index(fields=("day",), name="billing_charge_of_day"),)
 
     def __str__(self) -> str:
         return f"{self.day} {self.service} {self.feature} {self.model}"
+
+
+class ClosedDay(models.Model):
+    """What was booked for a day when it was last charged for, as a number: see ``charges.CHANGED``."""
+
+    day = models.DateField(primary_key=True)
+    digest = models.DecimalField(max_digits=38, decimal_places=0)
+
+    def __str__(self) -> str:
+        return str(self.day)
+
+
+class ChargedTeam(models.Model):
+    """The team that was charged for a service and month first, empty for none; what changes later goes to the same."""
+
+    pk = models.CompositePrimaryKey("month", "service")
+    month = models.DateField()
+    service = models.TextField(db_collation="C")
+    team = models.TextField(db_collation="C")
+    team_name = models.TextField()
+
+    def __str__(self) -> str:
+        return f"{self.month:%B %Y}, {self.service}: {self.team}"
 
 
 class Invoice(models.Model):

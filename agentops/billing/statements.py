@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
 
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 
-from agentops.billing.charges import CLOSED, LINES, MONTHS, OWNED
+from agentops.billing.charges import CHANGED, CLOSED, LINES, MONTHS, OWNED, PENDING
 from agentops.billing.models import Closing
 from agentops.catalog.queries import ownership
-from agentops.domain.periods import add_months
+from agentops.costs.queries import LONG_TIMEOUT
+from agentops.domain.periods import DAY, add_months, midnight
 from agentops.domain.statements import apportion, to_cents
 
 State = Literal["running", "open", "closed"]
@@ -186,7 +187,7 @@ def closable(*, now: datetime) -> list[date]:
 def list_months(*, now: datetime) -> list[Month]:
     """Every month with spend or a closing, and the one that is running, the latest first."""
     known = calendar(now=now)
-    pending = sum(line.sums.cost_nano for _, _, line in _lines(known, known.next_open) if line.month < known.next_open)
+    pending = _pending(known)
     months = []
     for month in sorted({*known.spend, *known.closings, known.current}, reverse=True):
         closing = known.closings.get(month)
@@ -199,6 +200,13 @@ def list_months(*, now: datetime) -> list[Month]:
             total += pending
         months.append(Month(month, known.state(month), closing, total, unpriced))
     return months
+
+
+def _pending(known: Calendar) -> int:
+    """What changed of the closed months, in nano-dollars."""
+    with connection.cursor() as cursor:
+        cursor.execute(PENDING, of_days(changed_days(known)))
+        return int(cursor.fetchone()[0])
 
 
 def statement(month: date, *, now: datetime) -> Statement:
@@ -232,7 +240,8 @@ def _round(teams: list[TeamStatement]) -> tuple[int, int]:
 def _lines(known: Calendar, month: date) -> Iterable[tuple[str, str, Line]]:
     """Slug and name of a team, and a line of it, of a month."""
     closing = known.closings.get(month)
-    with connection.cursor() as cursor:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(LONG_TIMEOUT)
         if closing is not None:
             cursor.execute(LINES.format(charges=CLOSED), {"closing": closing.pk})
         elif known.state(month) == "closed":
@@ -244,15 +253,28 @@ def _lines(known: Calendar, month: date) -> Iterable[tuple[str, str, Line]]:
 
 
 def scope(known: Calendar, month: date) -> dict[str, Any]:
-    """The parameters of ``charges.OWNED`` for an open month: its days and, if it is the next, all that may change."""
+    """The parameters of ``charges.OWNED`` for an open month: its days and, if it is the next, those that changed."""
     owned = [owner for owner in ownership().values() if owner.team]
-    return {
-        "from": _horizon(known.now) if known.last_closed and month == known.next_open else month,
-        "until": add_months(month, 1),
+    days = [month + DAY * place for place in range((add_months(month, 1) - month).days)]
+    return of_days(days + (changed_days(known) if month == known.next_open else [])) | {
         "services": [owner.service for owner in owned],
         "teams": [owner.team for owner in owned],
         "team_names": [owner.team_name for owner in owned],
     }
+
+
+def of_days(days: list[date]) -> dict[str, Any]:
+    """The parameters of statements about days."""
+    return {"days": days, "starts": [midnight(day, UTC) for day in days]}
+
+
+def changed_days(known: Calendar) -> list[date]:
+    """The days of closed months of which something else is booked now than when it was closed."""
+    if known.last_closed is None:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(CHANGED, {"since": _horizon(known.now), "until": add_months(known.last_closed, 1)})
+        return [day for (day,) in cursor.fetchall()]
 
 
 def _horizon(now: datetime) -> date:

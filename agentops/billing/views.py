@@ -48,7 +48,9 @@ ROWS, MANY_ROWS, PROBLEMS, LINES = 100, 2_000, 100, 500
 def focus_csv(request: HttpRequest) -> StreamingHttpResponse:
     """What the spend page shows, as FOCUS."""
     asked = read_spend(request.GET, page_context(request)["page"])
-    return focus.focus_csv(request, asked.filters, asked.from_, asked.until, kept_since=kept_since())
+    return focus.focus_csv(
+        request, asked.filters, asked.from_, asked.until, kept_since=kept_since(), now=timezone.now()
+    )
 
 
 @require_safe

@@ -17,7 +17,7 @@ Rollups outlive runs' spans: the last two rows of the table know only what reten
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -297,32 +297,46 @@ def bucket_of(moment: str, buckets: Buckets) -> str:
 def charges(
     filters: SpendFilters, from_: datetime, until: datetime, *, kept_since: datetime, owners: dict[str, Ownership]
 ) -> Source:
-    """Calls with a known cost of whole days, by day and all of ``CHARGE_KEYS``, in that order.
+    """Spend of known cost of whole days, as ``(day, *CHARGE_KEYS, *MEASURES)``.
 
-    Days before ``kept_since`` have no spans any more: there the rollup of models answers as far as anything of it has
-    a cost, with the keys that it does not know empty; not at all when the filters ask for more.
+    Days before ``kept_since`` have no spans any more: there the details answer, as far as anything of a row has a cost,
+    with what only spans know empty.
     """
-    begin, end = truncate(floor_hour(from_), "day"), truncate(ceil_hour(until) + DAY - HOUR, "day")
+    begin, end = charge_days(from_, until)
     kept_since = min(max(begin, kept_since), end)
-    keys = ", ".join(f'{expression} AS "{name}"' for name, expression in CHARGE_KEYS.items())
     columns = ", ".join(f'"{name}"' for name in CHARGE_KEYS)
-    source = _spans(keys, filters, kept_since, end, owners, extra="AND s.cost_nano IS NOT NULL")
-    sql, parameters = source.sql, source.parameters
-    if begin < kept_since and not any(getattr(filters, name) for name in DIMENSIONS if name != "model"):
-        named = {"environment": "u.environment", "service": "u.service", "model": "u.key"}
-        named |= {"price_source": "0", "is_estimate": "false"}
-        keys = ", ".join(f'{named.get(name, repr(""))} AS "{name}"' for name in CHARGE_KEYS)
-        rolled = _rollups(keys, "model", filters.model, filters, _pieces(begin, kept_since, None), owners)
-        known = "cost_nano <> 0 OR (unpriced_calls = 0 AND input_tokens + output_tokens > 0)"
-        calls = f"SELECT * FROM ({rolled.sql}) AS rolled WHERE {known}"
-        sql, parameters = f"{calls} UNION ALL {sql}", rolled.parameters | parameters
-    return Source(
-        f"""SELECT date_trunc('day', start, 'UTC') AS day, {columns},
-            {", ".join(f"sum({m})" for m in MEASURES)} FROM ({sql}) AS c
-            GROUP BY day, {columns} ORDER BY day, {columns}""",
-        parameters,
-        "spans",
-    )
+    sums = ", ".join(f"sum({m}) AS {m}" for m in MEASURES)
+    day = "date_trunc('day', start, 'UTC') AS day"
+    grouped = f"SELECT {day}, {columns}, {sums} FROM ({{cells}}) AS c GROUP BY day, {columns}"
+    keys = ", ".join(f'{expression} AS "{name}"' for name, expression in CHARGE_KEYS.items())
+    spans = _spans(keys, filters, kept_since, end, owners, extra="AND s.cost_nano IS NOT NULL")
+    sql = grouped.format(cells=spans.sql)
+    parameters = spans.parameters | {"begin": begin, "kept_since": kept_since}
+    if begin < kept_since:
+        known = "sum(cost_nano) <> 0 OR (sum(unpriced_calls) = 0 AND sum(input_tokens + output_tokens) > 0)"
+        steps = _steps(CHARGE_KEYS, filters)
+        sql = f"{grouped.format(cells=steps)} HAVING {known} UNION ALL {sql}"
+    return Source(sql, parameters, "spans")
+
+
+def charge_days(from_: datetime, until: datetime) -> tuple[datetime, datetime]:
+    """The days (UTC) that a range touches, half-open."""
+    return truncate(floor_hour(from_), "day"), truncate(ceil_hour(until) + DAY - HOUR, "day")
+
+
+#: What the details know nothing of, of the keys of charges.
+_ABSENT = {"provider": "''", "price_source": "0", "price_id": "''", "tier": "''", "is_estimate": "false"}
+
+
+def _steps(keys: Iterable[str], filters: SpendFilters) -> str:
+    """The details from ``begin`` until ``kept_since`` that match, with some keys."""
+    named = ", ".join(_ABSENT.get(name, f'u."{name}"') + f' AS "{name}"' for name in keys)
+    where = "u.start >= %(begin)s AND u.start < %(kept_since)s"
+    for name in ("service", *DIMENSIONS):
+        where += f' AND u."{name}" = ANY(%({name})s)' if getattr(filters, name) else ""
+    where += " AND u.environment = %(environment)s" if filters.environment else ""
+    where += " AND u.service = ANY(%(services)s)" if filters.team else ""
+    return f"SELECT u.start, {named}, {_ROLLED} FROM spend_steps AS u WHERE {where}"
 
 
 def _spans(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -16,16 +17,20 @@ from django.test import Client
 from agentops import sheets
 from agentops.accounts.models import Team, User
 from agentops.billing import focus
+from agentops.billing.actions import close_months
+from agentops.billing.statements import statement
 from agentops.catalog.models import Service
 from agentops.costs import queries
 from agentops.costs.sources import SpendFilters
-from agentops.domain.periods import DAY, truncate
+from agentops.domain.periods import DAY, step, truncate
 from agentops.domain.spans import Cost, Kind, PriceSource, Span, Terms, TokenUsage
 from agentops.ingest.booking import Entry
+from tests.billing.conftest import Call
 from tests.billing.focus_rules import COLUMNS, violations
 from tests.costs.booking import START, book_entries, book_runs
 
 RANGE = {"from": (START - timedelta(days=1)).isoformat(), "until": (START + timedelta(days=3)).isoformat()}
+NOW = START + 9 * DAY
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(1)", "\t=1", "\uff1d1"]
 
 
@@ -36,7 +41,8 @@ def read(answer: Any) -> list[dict[str, str]]:
 
 def export(kept_since: datetime = START - DAY, **filters: str) -> list[dict[str, str]]:
     asked = SpendFilters.of(**filters)
-    return read(focus.focus_csv(HttpRequest(), asked, START - DAY, START + 3 * DAY, kept_since=kept_since))
+    answer = focus.focus_csv(HttpRequest(), asked, START - DAY, START + 3 * DAY, kept_since=kept_since, now=NOW)
+    return read(answer)
 
 
 def _call(seed: int, *, cost: int | None = 5, model: str | None = "gpt-4o", at: datetime = START, **more: Any) -> Entry:
@@ -191,13 +197,14 @@ def test_usage_without_a_known_price_is_no_charge_and_usage_that_is_free_is_one(
         assert [(row["SkuId"], row["BilledCost"]) for row in rows] == [("free", "0"), ("gpt-4o", "0.000000005")]
 
 
-def test_days_whose_spans_are_gone_come_from_the_rollups(db: None) -> None:
+def test_days_whose_spans_are_gone_keep_all_but_the_price(db: None) -> None:
     book_entries([_call(1, user="a"), _call(2, user="b", at=START + DAY)])
     kept = truncate(START, "day") + DAY
-    assert [(row["SkuId"], row["x_Agent"], row["x_User"], row["BilledCost"]) for row in export(kept)] == [
-        ("gpt-4o", "", "", "0.000000005"),
-        ("gpt-4o", "triage", "b", "0.000000005"),
+    assert [(row["SkuId"], row["x_Agent"], row["x_User"], row["x_PriceId"]) for row in export(kept)] == [
+        ("gpt-4o", "triage", "a", ""),
+        ("gpt-4o", "triage", "b", "book 12 v3"),
     ]
+    assert [row["x_User"] for row in export(kept, user="a")] == ["a"]
     assert [row["x_User"] for row in export(kept, user="b")] == ["b"]
 
 
@@ -229,7 +236,7 @@ def test_the_file_is_sent_row_by_row_through_a_cursor(db: None, monkeypatch: pyt
     monkeypatch.setattr(sheets, "LINES_AT_ONCE", 5)
     book_entries([_call(n + 1, user=f"user {n}") for n in range(40)])
     answer = focus.focus_csv(
-        HttpRequest(), SpendFilters(), START - DAY, START + DAY, kept_since=datetime(2020, 1, 1, tzinfo=UTC)
+        HttpRequest(), SpendFilters(), START - DAY, START + DAY, kept_since=datetime(2020, 1, 1, tzinfo=UTC), now=NOW
     )
     pieces: Any = iter(answer)
     next(pieces)
@@ -237,3 +244,109 @@ def test_the_file_is_sent_row_by_row_through_a_cursor(db: None, monkeypatch: pyt
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_cursors WHERE name = 'export'")
         assert cursor.fetchone() == (1,)
+
+
+OCTOBER, NOVEMBER, DECEMBER = (datetime(2026, month, 1, tzinfo=UTC) for month in (10, 11, 12))
+MIDWAY = datetime(2026, 11, 20, tzinfo=UTC)
+DOLLAR = 10**9
+
+
+def month_of(start: datetime, *, now: datetime = MIDWAY, kept_since: datetime = OCTOBER, **filters: str) -> Any:
+    """The file of one month, checked."""
+    until, asked = step(start, "month"), SpendFilters.of(**filters)
+    rows = read(focus.focus_csv(HttpRequest(), asked, start, until, kept_since=kept_since, now=now))
+    assert violations(focus.COLUMNS, rows) == []
+    return rows
+
+
+def told(rows: list[dict[str, str]]) -> list[tuple[str, ...]]:
+    columns = ("BillingPeriodStart", "ChargePeriodStart", "ChargeClass", "x_Feature", "x_User", "BilledCost")
+    return [tuple(row[column][:10] if column.endswith("Start") else row[column] for column in columns) for row in rows]
+
+
+def close(through: date, *, now: datetime = MIDWAY) -> None:
+    close_months(through=through, by=None, now=now)
+
+
+def test_a_closed_month_is_billed_as_it_was_and_what_changed_is_corrected_with_the_next(
+    call: Call, correct: Call
+) -> None:
+    call(OCTOBER + 4 * DAY, 4 * DOLLAR, feature="a", user="u-1")
+    call(OCTOBER + 5 * DAY, 2 * DOLLAR, feature="b", user="u-2")
+    call(NOVEMBER + DAY, DOLLAR, feature="a", user="u-3")
+    close(OCTOBER.date())
+    before = told(month_of(OCTOBER))
+    assert before == [
+        ("2026-10-01", "2026-10-05", "", "a", "u-1", "4"),
+        ("2026-10-01", "2026-10-06", "", "b", "u-2", "2"),
+    ]
+    call(OCTOBER + 4 * DAY, DOLLAR, feature="a", user="u-4")
+    correct(2, nano=DOLLAR // 2)
+    assert told(month_of(OCTOBER)) == [
+        ("2026-10-01", "2026-10-05", "", "a", "", "4"),
+        ("2026-10-01", "2026-10-06", "", "b", "", "2"),
+    ]
+    november = [
+        ("2026-11-01", "2026-10-05", "Correction", "a", "", "1"),
+        ("2026-11-01", "2026-10-06", "Correction", "b", "", "-1.5"),
+        ("2026-11-01", "2026-11-02", "", "a", "u-3", "1"),
+    ]
+    assert told(month_of(NOVEMBER)) == november
+    later = DECEMBER + 9 * DAY
+    close(NOVEMBER.date(), now=later)
+    assert told(month_of(NOVEMBER, now=later)) == november
+    assert month_of(DECEMBER, now=later) == []
+    correct(2, nano=2 * DOLLAR)
+    assert told(month_of(NOVEMBER, now=later)) == november
+    assert told(month_of(DECEMBER, now=later)) == [("2026-12-01", "2026-10-06", "Correction", "b", "", "1.5")]
+
+
+def test_every_files_total_is_that_of_its_statement(call: Call, correct: Call) -> None:
+    for number in range(6):
+        call(OCTOBER + number * DAY, (number + 1) * DOLLAR, feature="ab"[number % 2], model=f"gpt-{number % 3 + 3}")
+    call(OCTOBER, None, feature="a")
+    close(OCTOBER.date())
+    correct(1, nano=7, feature="c")
+    correct(5, feature="d")
+    call(OCTOBER + 3 * DAY, 3, feature="b", model="gpt-4")
+    call(OCTOBER + 3 * DAY, 9, tool="web_search")
+    call(NOVEMBER, 5 * DOLLAR)
+    for kept_since in (OCTOBER, OCTOBER + 3 * DAY, DECEMBER):
+        for month in (OCTOBER, NOVEMBER):
+            rows = month_of(month, kept_since=kept_since)
+            total = statement(month.date(), now=MIDWAY).total_nano
+            assert sum(Decimal(row["BilledCost"]) for row in rows) * 10**9 == total
+    in_parts = [NOVEMBER, NOVEMBER + 7 * DAY, DECEMBER]
+    pieces = [
+        read(focus.focus_csv(HttpRequest(), SpendFilters(), a, b, kept_since=OCTOBER, now=MIDWAY))
+        for a, b in pairwise(in_parts)
+    ]
+    assert sorted(told([row for piece in pieces for row in piece])) == sorted(told(month_of(NOVEMBER)))
+
+
+def test_filters_take_closed_charges_and_corrections_as_far_as_these_can_tell(call: Call) -> None:
+    call(OCTOBER, DOLLAR, feature="a", user="u-1")
+    call(OCTOBER, DOLLAR, feature="b", user="u-1", service="research")
+    close(OCTOBER.date())
+    call(OCTOBER, DOLLAR, feature="a", user="u-1")
+    call(OCTOBER, DOLLAR, feature="b", user="u-1", service="research")
+    assert [row["SubAccountId"] for row in month_of(NOVEMBER, service="research")] == ["research"]
+    assert [row["x_Feature"] for row in month_of(NOVEMBER, feature="a")] == ["a"]
+    assert {row["x_Feature"] for row in month_of(NOVEMBER, model="gpt-4o")} == {"a", "b"}
+    assert month_of(NOVEMBER, environment="staging") == []
+    assert month_of(NOVEMBER, user="u-1") == []
+    assert told(month_of(OCTOBER, user="u-1", feature="a")) == [("2026-10-01", "2026-10-01", "", "a", "u-1", "2")]
+
+
+def test_closed_charges_and_their_corrections_name_the_team_that_was_charged(call: Call) -> None:
+    old, new = Team.objects.create(slug="old", name="Old"), Team.objects.create(slug="new", name="New")
+    service = Service.objects.create(slug="support", team=old)
+    call(OCTOBER, DOLLAR, feature="a")
+    call(OCTOBER, DOLLAR, feature="b")
+    close(OCTOBER.date())
+    service.team = new
+    service.save()
+    call(OCTOBER, DOLLAR, feature="a")
+    call(NOVEMBER, DOLLAR, feature="a")
+    assert [row["x_Team"] for row in month_of(OCTOBER)] == ["old", "old"]
+    assert [(row["ChargeClass"], row["x_Team"]) for row in month_of(NOVEMBER)] == [("Correction", "old"), ("", "new")]

@@ -23,6 +23,7 @@ from agentops.billing.actions import MonthNotOverError, NothingToCloseError, clo
 from agentops.billing.models import Charge, Closing
 from agentops.billing.statements import Statement, list_months, statement
 from agentops.catalog.models import Service
+from agentops.costs.fold import fold
 from agentops.domain.statements import NANO_PER_CENT, to_cents
 from tests.billing.conftest import Call
 
@@ -123,26 +124,35 @@ def test_what_is_recognised_once_is_not_charged_again(call: Call, owned: dict[st
     assert statement(NOVEMBER, now=NOW).teams == []
 
 
-def _change(sql: str, *parameters: Any) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(sql, parameters)
-
-
 def test_corrected_prices_and_attribution_are_adjustments_down_and_across(
-    call: Call, owned: dict[str, Service]
+    call: Call, correct: Call, owned: dict[str, Service]
 ) -> None:
     call(at(OCTOBER), 5 * DOLLAR, feature="old")
     call(at(OCTOBER), DOLLAR, service="research", feature="kept")
     close()
-    # As whoever corrects the books would: half of the price, and all of it of another feature.
-    _change("UPDATE spend_daily SET cost_nano = cost_nano / 2, key = 'new' WHERE dimension = 2 AND key = 'old'")
-    _change(
-        "UPDATE spend_daily SET cost_nano = cost_nano - %s WHERE dimension = 0 AND service = 'support'", 5 * DOLLAR // 2
-    )
+    correct(1, nano=5 * DOLLAR // 2, feature="new")
     found = statement(NOVEMBER, now=NOW)
     assert told(found) == {"care": (-250, [], [(10, "support", "new", 250), (10, "support", "old", -500)])}
     assert (found.cents, found.total_nano) == (-250, -5 * DOLLAR // 2)
     assert adds_up(found)
+
+
+def test_lines_name_models_and_priced_tools_whether_they_are_folded_or_not(
+    call: Call, owned: dict[str, Service]
+) -> None:
+    call(at(OCTOBER), 3 * DOLLAR, feature="a")
+    call(at(OCTOBER), 4 * DOLLAR, feature="a", model="gpt-5")
+    call(at(OCTOBER), 5 * DOLLAR, feature="a", tool="web_search")
+    call(at(OCTOBER), None, feature="a", tool="free_search")
+    before = statement(OCTOBER, now=NOW)
+    assert [(line.feature, line.model, line.tool, line.cents) for line in before.teams[0].lines] == [
+        ("a", "", "web_search", 500), ("a", "gpt-5", "", 400), ("a", "gpt-4o", "", 300),
+    ]  # fmt: skip
+    fold(now=NOW)
+    assert statement(OCTOBER, now=NOW) == before
+    close()
+    call(at(OCTOBER), DOLLAR, feature="a", tool="web_search")
+    assert told(statement(NOVEMBER, now=NOW)) == {"care": (100, [], [(10, "support", "a", 100)])}
 
 
 def test_a_closed_month_keeps_the_team_of_its_closing_and_so_do_its_adjustments(
@@ -214,10 +224,8 @@ def test_two_people_who_close_a_month_close_it_once() -> None:
         finally:
             connection.close()
 
-    _change(
-        "INSERT INTO spend_daily (dimension, start, environment, service, key, cost_nano, steps)"
-        " SELECT dimension, '2026-10-03', 'production', 'support', '', 5, 1 FROM unnest(ARRAY[0, 2]) AS d (dimension)"
-    )
+    with connection.cursor() as cursor:
+        cursor.execute(BOOK, {"start": at(OCTOBER), "service": "support", "feature": "", "nano": 5})
     threads = [threading.Thread(target=run) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -254,8 +262,9 @@ ON CONFLICT (dimension, start, environment, service, key) DO UPDATE SET cost_nan
 def test_whatever_is_booked_when_every_statement_adds_up_and_all_of_them_are_the_books(
     owned: dict[str, Service], rounds: list[list[tuple[date, int, str, str, int]]]
 ) -> None:
-    for table in ("billing_charge", "billing_closing", "spend_daily"):
-        _change(f"DELETE FROM {table}")
+    for table in ("billing_charge", "billing_chargedteam", "billing_closedday", "billing_closing", "spend_daily"):
+        with connection.cursor() as cursor:
+            cursor.execute(f"DELETE FROM {table}")
     closed: dict[date, Any] = {}
     for month, bookings in zip((AUGUST, SEPTEMBER, OCTOBER), rounds, strict=True):
         for start, day, service, feature, nano in bookings:
@@ -356,7 +365,7 @@ def test_programs_read_and_close_months(client: Client, call: Call, owned: dict[
         {
             "team": "care", "name": "Care", "amount_usd": "2.00", "cost_usd": "2", "adjustments": [],
             "lines": [{
-                "of_month": "2026-10", "service": "support", "feature": "refunds", "model": None, "tool": None,
+                "of_month": "2026-10", "service": "support", "feature": "refunds", "model": "gpt-4o", "tool": None,
                 "model_calls": 2, "tool_calls": 0, "unpriced_calls": 1, "input_tokens": 200, "output_tokens": 40,
                 "cost_usd": "2", "amount_usd": "2.00",
             }],
