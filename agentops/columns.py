@@ -8,9 +8,12 @@ cost. ``None`` is NULL.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+from django.db import connection
+from psycopg import Cursor
 from psycopg.abc import AdaptContext
 from psycopg.adapt import Buffer, Dumper
 from psycopg.pq import Format
@@ -129,6 +132,16 @@ def register(context: AdaptContext) -> None:
     adapters.register_dumper(Texts, TextsDumper)
     adapters.register_dumper(Integers, IntegersDumper)
     adapters.register_dumper(Booleans, BooleansDumper)
+
+
+@contextmanager
+def books_cursor() -> Iterator[Cursor[Any]]:
+    """A cursor for the books' statements on Django's connection, so that one transaction holds both."""
+    connection.ensure_connection()
+    with Cursor(connection.connection) as cursor:
+        cursor.format = Format.BINARY
+        register(cursor)
+        yield cursor
 
 
 def transpose(types: Sequence[type[Column]], rows: Sequence[Sequence[Any]]) -> list[Column]:

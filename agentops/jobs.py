@@ -85,6 +85,12 @@ class Job(models.Model):
         self.refresh_from_db(fields=["cancel_requested"])
         return not self.cancel_requested
 
+    def release(self) -> None:
+        """Let whoever comes next go on, without waiting until this one is taken for dead."""
+        type(self)._default_manager.filter(pk=self.pk, state=JobState.RUNNING).update(  # noqa: SLF001  (Django's own name)
+            state=JobState.PENDING
+        )
+
     def end(self, state: JobState, *, now: datetime, message: str = "") -> None:
         """Say how it ended."""
         self.state, self.ended_at, self.message = state, now, message[:MAX_MESSAGE_CHARS]

@@ -200,6 +200,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     },
     "fold": {"task": "agentops.costs.tasks.fold", "schedule": 15.0},
     "close-days": {"task": "agentops.costs.tasks.close_days", "schedule": 300.0},
+    "reattributions": {"task": "agentops.costs.tasks.take_up", "schedule": 15.0},
     "partitions": {"task": "agentops.runs.tasks.maintain_partitions", "schedule": 3600.0},
     "redigest": {"task": "agentops.ingest.tasks.redigest_quarantine", "schedule": 60.0},
     "prune-events": {"task": "agentops.live.tasks.prune_events", "schedule": 600.0},

@@ -11,7 +11,7 @@ from agentops.columns import Byteas, Column, Integers, Texts, transpose
 from agentops.costs.cells import NS_PER_HOUR, Cells, Moves, Where, add_to
 from agentops.costs.models import MEASURES
 from agentops.costs.sources import COUNTED, SPAN_KEYS, SPAN_MEASURES
-from agentops.runs.store import RunKey, RunState, SpanKey
+from agentops.runs.store import Booked, RunKey, SpanKey
 
 HOURS_PER_DAY = 24
 
@@ -81,7 +81,7 @@ WHERE {COUNTED} GROUP BY 1, 2, 3, 4, 5, 6
 """
 
 
-def booked_steps(cursor: Cursor[Any], runs: Sequence[RunState]) -> Iterator[tuple[RunKey, Where, tuple[int, ...]]]:
+def booked_steps(cursor: Cursor[Any], runs: Sequence[Booked]) -> Iterator[tuple[RunKey, Where, tuple[int, ...]]]:
     """What some runs have booked: run, where, measures."""
     keys = transpose((Byteas, Texts), [run.key for run in runs])
     cursor.execute(BOOKED, [*keys, [run.since for run in runs]])

@@ -1,12 +1,14 @@
-"""What is done about the books on a timetable."""
+"""What is done about the books on a timetable, and long work that people ask for."""
 
 from __future__ import annotations
 
 from celery import shared_task
 from django.utils import timezone
 
-from agentops.costs import books, windows
+from agentops.costs import books, reattribution, windows
 from agentops.costs import fold as folding
+from agentops.costs.actions import ask_for
+from agentops.costs.models import Reattribution
 
 
 @shared_task
@@ -25,3 +27,17 @@ def close_days() -> None:
 def fold() -> None:
     """Move what ingest has noted into the rollups of several keys; may run twice."""
     folding.fold(now=timezone.now())
+
+
+@shared_task
+def reattribute(pk: int) -> None:
+    """Do some of a re-attribution, and ask for another task to go on; may run twice."""
+    if reattribution.work(pk):
+        ask_for(pk)
+
+
+@shared_task
+def take_up() -> None:
+    """Go on with re-attributions that nobody does: those whose task was lost, or whose worker died."""
+    for pk in Reattribution.unfinished(now=timezone.now()):
+        reattribute(pk)

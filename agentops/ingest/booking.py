@@ -18,6 +18,7 @@ from psycopg import Cursor
 from agentops.catalog import store as catalog
 from agentops.costs import store as costs
 from agentops.costs.cells import Moves, Where, add_step, add_to, place_of, where_of
+from agentops.domain.attribution import collect
 from agentops.domain.runtree import Booking, needs_tree
 from agentops.domain.spans import COSTED_KINDS, Kind, Span
 from agentops.ingest.entry import Entry as Entry  # noqa: PLC0414  (its users know it from here)
@@ -25,9 +26,6 @@ from agentops.ingest.entry import answer_key, figures_of
 from agentops.ingest.trees import Decisions, decide
 from agentops.runs import store as runs
 from agentops.runs.store import NO_MEASURES, RunDelta, RunKey, RunState, SpanKey, Told
-
-#: Bits below the rank in an attribution order: microseconds since the epoch fit.
-_RANK_SHIFT = 52
 
 _MODEL_KINDS = COSTED_KINDS
 _CONCLUDING_KINDS = frozenset({Kind.AGENT, Kind.LLM})
@@ -191,23 +189,13 @@ def _delta(key: RunKey, entries: list[Entry]) -> RunDelta:
         if span.tool_name:
             delta.tools.add(span.tool_name)
         if span.attribution:
-            _attribute(delta.best, span, below_root=bool(parent))
+            collect(delta.best, span.attribution, span.start_ns, below_root=bool(parent))
         if entry.measures is not NO_MEASURES:
             add_to(delta.measures, entry.measures)
     delta.agents, delta.llm_scopes = agents, scopes
     delta.parents = {parent.hex() for parent in parents}
     delta.spans = len(entries)
     return delta
-
-
-def _attribute(best: dict[str, tuple[int, str]], span: Span, *, below_root: bool) -> None:
-    # Explicit values before fallbacks, the root's before others', then the earliest span's.
-    start_us = span.start_ns // 1000
-    for dimension, (value, rank) in span.attribution.items():
-        order = ((rank * 2 + below_root) << _RANK_SHIFT) + start_us
-        held = best.get(dimension)
-        if held is None or order < held[0] or (order == held[0] and value < held[1]):
-            best[dimension] = (order, value)
 
 
 def _span_row(entry: Entry, received_on: date, decisions: Decisions) -> tuple[Any, ...]:

@@ -22,7 +22,11 @@ from typing import Any
 import orjson
 import psycopg
 from django.conf import settings
+from django.db import DatabaseError
 
+from agentops.costs.rules import latest_revision, load_rules
+from agentops.current import Current
+from agentops.domain.attribution import attribute
 from agentops.domain.dialects import normalise, told_by
 from agentops.domain.pricing import PriceList, span_cost
 from agentops.domain.spans import Resource
@@ -49,6 +53,7 @@ MAX_SPANS_WAITING = 60_000
 #: Tries of a transaction that collided with another one.
 ATTEMPTS = 4
 UNKNOWN_SERVICE = "unknown_service"
+NO_DATABASE = "The database is not available; try again."
 MAX_SERVICE_CHARS = 128
 MAX_RUN_TOPICS = 200
 #: Different warnings that one request is answered with.
@@ -86,6 +91,7 @@ class Pipeline:
 
     def __init__(self) -> None:
         self._prices = PriceList()
+        self._rules = Current(latest_revision, load_rules)
         self._cardinality = Cardinality()
         self._writer = Writer(self.understand)
         self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="quarantine")
@@ -133,10 +139,17 @@ class Pipeline:
                         live.record(cursor, _topics(outcome))
 
     def understand(self, batch: Batch) -> tuple[list[Entry], list[str]]:
-        """Normalise and price the spans of a batch; the second list says which could not be understood."""
+        """Normalise, attribute and price the spans of a batch; the second list says which could not be understood.
+
+        Raises ``Unavailable`` when the rules of attribution cannot be read.
+        """
         entries: list[Entry] = []
         failures: list[str] = []
         keep, limit, prices = settings.INGEST_KEEP_CONTENT, settings.INGEST_MAX_TEXT_CHARS, self._prices
+        try:
+            rules = self._rules.get()
+        except DatabaseError as error:
+            raise Unavailable(NO_DATABASE, retry_after=1.0) from error
         service, resource = batch.service, None
         for raw in batch.spans:
             try:
@@ -145,6 +158,8 @@ class Pipeline:
                     service = batch.service or service_of(resource)
                 span = normalise(raw, service, keep_content=keep, max_text=limit)
                 self._cardinality.bound(span, own_service=bool(batch.service))
+                if said := rules.of(span.service):
+                    attribute(span, said)
                 content = orjson.dumps(span.content, default=str).decode() if span.content else None
                 entries.append(Entry(span, span_cost(span, prices), content))
             except Exception as error:
@@ -294,8 +309,7 @@ class Writer:
                 lost = isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))
                 if state[:2] in _UNAVAILABLE_CLASSES or state in _UNAVAILABLE_CODES or (lost and not state):
                     log.warning("the books cannot be written now: %s", error)
-                    message = "The database is not available; try again."
-                    raise Unavailable(message, retry_after=1.0) from error
+                    raise Unavailable(NO_DATABASE, retry_after=1.0) from error
                 raise
         raise AssertionError
 

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from typing import Any, Protocol
 
 from psycopg import Cursor
 
@@ -74,6 +74,16 @@ class RunState:
     stored: int
     #: The day on which its first span came: no partition before it holds any.
     since: date
+
+
+class Booked(Protocol):
+    """A run that has spans: its key, and the day before which no partition holds any."""
+
+    @property
+    def key(self) -> RunKey: ...  # noqa: D102
+
+    @property
+    def since(self) -> date: ...  # noqa: D102
 
 
 @dataclass(slots=True, frozen=True)
@@ -233,7 +243,7 @@ def _told(cursor: Cursor[Any]) -> dict[bytes, list[Told]]:
     return {key: [Told.unpack(member) for member in members] for key, members in cursor.fetchall()}
 
 
-def _since(runs: Sequence[RunState]) -> list[Any]:
+def _since(runs: Sequence[Booked]) -> list[Any]:
     """Keys of runs, and since when they have spans, as parameters."""
     return [*transpose(_RUN_KEY, [run.key for run in runs]), [run.since for run in runs]]
 

@@ -6,11 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from django.db import connection
-from psycopg import Cursor
-from psycopg.pq import Format
-
-from agentops import columns
+from agentops.columns import books_cursor
 from agentops.domain.spans import Cost, Kind, PriceSource, Span, TokenUsage
 from agentops.ingest.booking import Entry, book
 from tests.ingest.simulation import START_NS, run_entries
@@ -20,11 +16,8 @@ START = datetime.fromtimestamp(START_NS // 10**9, UTC)
 
 def book_entries(entries: list[Entry]) -> None:
     """Book spans in the connection that the test uses."""
-    connection.ensure_connection()
-    with Cursor(connection.connection) as raw:
-        raw.format = Format.BINARY
-        columns.register(raw)
-        book(raw, entries, set())
+    with books_cursor() as cursor:
+        book(cursor, entries, set())
 
 
 def book_runs(seeds: Iterable[int], size: int = 12) -> None:
