@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from django.http import HttpRequest, StreamingHttpResponse
 
+from agentops.billing.models import Invoice
 from agentops.billing.reconciliation import Reconciliation
 from agentops.billing.statements import Statement
 from agentops.runs.api import usd
@@ -95,3 +96,12 @@ def reconciliation_csv(request: HttpRequest, compared: Reconciliation) -> Stream
         for row in compared.rows
     )
     return csv_file(request, f"invoice-{compared.invoice.pk}.csv", RECONCILIATION, rows)
+
+
+def unreadable_csv(request: HttpRequest, invoice: Invoice) -> StreamingHttpResponse:
+    """Every line of an invoice's file that could not be read: where it begins, why, and as it is written."""
+    rows = (
+        [problem.number, safe_cell(problem.message), safe_cell(problem.text)]
+        for problem in invoice.problems.order_by("number").iterator()
+    )
+    return csv_file(request, f"invoice-{invoice.pk}-unreadable.csv", ("line", "why", "text"), rows)

@@ -155,13 +155,11 @@ def _charge(row: Sequence[Any], owners: dict[str, Ownership], charged: dict[tupl
 
 
 def _quantities(totals: dict[str, Any]) -> dict[str, Any]:
-    """What is paid for: tokens, or calls of what takes none or does not tell them."""
+    """What is paid for: tokens, or calls of what takes none or does not tell them. Decimals, though whole."""
     tokens, calls = totals["input_tokens"] + totals["output_tokens"], totals["llm_calls"] + totals["tool_calls"]
-    quantity, unit = (tokens, "Tokens") if tokens else (calls, "Requests")
-    if not quantity:  # a correction of the price alone
-        return {"SkuMeter": "Tokens"}
+    quantity, unit = (tokens, "Tokens") if tokens or not calls else (calls, "Requests")
     return {
-        **dict.fromkeys(("ConsumedQuantity", "PricingQuantity"), quantity),
+        **dict.fromkeys(("ConsumedQuantity", "PricingQuantity"), f"{quantity}.0"),
         **dict.fromkeys(("ConsumedUnit", "PricingUnit", "SkuMeter"), unit),
     }
 

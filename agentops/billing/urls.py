@@ -35,5 +35,6 @@ urlpatterns = [
     path("invoices/", views.invoices, name="invoices"),
     path("invoices/<int:pk>/", views.invoice, name="invoice"),
     path("invoices/<int:pk>/comparison.csv", views.comparison_csv, name="comparison_csv"),
+    path("invoices/<int:pk>/unreadable.csv", views.unreadable_csv, name="unreadable_csv"),
     path("invoices/<int:pk>/tolerance", views.tolerance, name="tolerance"),
 ]

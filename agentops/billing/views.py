@@ -210,6 +210,12 @@ def tolerance(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 @require_safe
+def unreadable_csv(request: HttpRequest, pk: int) -> StreamingHttpResponse:
+    """Every line of the file that could not be read."""
+    return exports.unreadable_csv(request, get_object_or_404(Invoice, pk=pk))
+
+
+@require_safe
 def comparison_csv(request: HttpRequest, pk: int) -> StreamingHttpResponse:
     """The whole comparison as a file."""
     return exports.reconciliation_csv(request, reconciliation.reconcile(get_object_or_404(Invoice, pk=pk)))

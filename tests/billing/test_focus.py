@@ -79,7 +79,7 @@ def test_the_file_keeps_every_rule_and_holds_the_books(db: None, kept_since: dat
         assert sum(Decimal(row[column]) for row in rows) * 10**9 == total.cost_nano > 0
     for row in rows:
         tokens = int(row["x_InputTokens"]) + int(row["x_OutputTokens"])
-        assert int(row["PricingQuantity"]) == (tokens or int(row["x_ModelCalls"]))
+        assert Decimal(row["PricingQuantity"]) == (tokens or int(row["x_ModelCalls"]))
 
 
 @pytest.mark.parametrize(
@@ -160,8 +160,8 @@ def test_tools_with_a_price_and_calls_without_tokens_are_charged_by_the_call(db:
     assert violations(focus.COLUMNS, rows) == []
     told = ("SkuId", "PricingQuantity", "PricingUnit", "SkuMeter", "x_Tool", "x_Model", "x_ToolCalls", "BilledCost")
     assert sorted(tuple(row[column] for column in told) for row in rows) == [
-        ("gpt-4o", "1", "Requests", "Requests", "", "gpt-4o", "0", "0.000000005"),
-        ("web_search", "1", "Requests", "Requests", "web_search", "", "1", "0.000000005"),
+        ("gpt-4o", "1.0", "Requests", "Requests", "", "gpt-4o", "0", "0.000000005"),
+        ("web_search", "1.0", "Requests", "Requests", "web_search", "", "1", "0.000000005"),
     ]
 
 

@@ -248,6 +248,15 @@ def test_the_file_of_a_comparison_has_every_row_and_no_formula(client: Client, c
     assert {row["within_tolerance"] for row in rows} == {"no"}
 
 
+def test_every_line_that_could_not_be_read_is_in_a_file(client: Client) -> None:
+    invoice = _import(AUGUST + "".join(f"=soon,x,{n}\n" for n in range(150))).invoice
+    assert "The first 100 of 150." in client.get(f"/invoices/{invoice.pk}/").content.decode()
+    answer: Any = client.get(f"/invoices/{invoice.pk}/unreadable.csv")
+    rows = list(csv.DictReader(io.StringIO(b"".join(answer.streaming_content).decode())))
+    assert len(rows) == 150
+    assert rows[149] == {"line": "153", "why": "“=soon” is no day.", "text": "'=soon,x,149"}
+
+
 def test_who_may_only_look_sees_everything_and_changes_nothing(viewer: Client) -> None:
     invoice = _import(AUGUST).invoice
     page = viewer.get("/invoices/").content.decode()
