@@ -17,5 +17,6 @@ urlpatterns = [
     path("runs/", include("agentops.runs.urls")),
     path("spend/", include("agentops.costs.urls")),
     path("", include("agentops.billing.urls")),
+    path("prices/", include("agentops.prices.urls")),
     path("api/v1/", _api),
 ]

@@ -193,8 +193,7 @@ def _pages(instance: Instance, key: str, sizes: list[int]) -> None:
     spans = generator.spans(base, time.time_ns() - 600 * NS, _HISTORY_SECONDS)
     longest = generator.run(10**9, time.time_ns() - 3 * 3_600 * NS, _LONG_RUN_STEPS)
     with psycopg.connect(instance.database_url, autocommit=True, options="-c timezone=UTC") as connection:
-        connection.execute("TRUNCATE runs, spans, span_ledger, spend_hourly")
-        fill.forget_days(connection)
+        fill.forget_everything(connection)
         _module(instance, "bench.maintenance", "partitions")
         _send(instance, key, list(requests(spans, 512)), 2)
         fill.remember_templates(connection)

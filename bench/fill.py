@@ -32,7 +32,7 @@ def _shifted(column: str, prefix: str, digits: int, by: str, count: int) -> str:
 
 
 def _user(column: str) -> str:
-    return _shifted(column, "user-", 5, "2 * c.n", LARGE.users)
+    return _shifted(column, "user-", 5, "3 * c.n", LARGE.users)
 
 
 def _feature(column: str) -> str:
@@ -42,7 +42,8 @@ def _feature(column: str) -> str:
 _SESSION = "|| '-' || c.n"
 
 _COLUMNS = (
-    "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
+    "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped"
+    " AND attgenerated = '' ORDER BY attnum"
 )
 
 #: What differs in a copy, by table and column; all other columns are as they were.
@@ -64,7 +65,7 @@ _CHANGED: dict[str, dict[str, str]] = {
         "start_ns": "o.start_ns - c.n * 3600000000000",
         "end_ns": "o.end_ns - c.n * 3600000000000",
     },
-    "span_ledger": {"trace_id": _NEW_TRACE, "received_on": _DAY},
+    "span_ledger": {"trace_id": _NEW_TRACE, "received_on": _DAY, "start_ns": "o.start_ns - c.n * 3600000000000"},
 }
 _TEMPLATES = "bench_runs"
 _SOURCES = {
@@ -93,12 +94,20 @@ INSERT INTO spend_daily (dimension, start, environment, service, key, {", ".join
 SELECT dimension, date_trunc('day', start, 'UTC'), environment, service, key, {", ".join(f"sum({m})" for m in MEASURES)}
 FROM spend_hourly GROUP BY 1, 2, 3, 4, 5 ORDER BY 2
 """
+_STEPS = f"""
+INSERT INTO spend_journal
+SELECT extract(epoch FROM o.start) / 3600 - c.n, o.environment, o.service, {_user('o."user"')}, {_feature("o.feature")},
+    CASE WHEN o.session = '' THEN '' ELSE o.session {_SESSION} END, o.release, o.agent, o.model, o.tool,
+    {", ".join(f"o.{m}" for m in MEASURES)}
+FROM bench_steps o, {_COPIES} ORDER BY 1
+"""
 
 
 def remember_templates(connection: psycopg.Connection[Any]) -> None:
     """Keep what is in the books now as the runs to copy."""
     connection.execute(f"CREATE TABLE {_TEMPLATES} AS SELECT * FROM runs")
     connection.execute("CREATE TABLE bench_spend AS SELECT * FROM spend_hourly")
+    connection.execute("CREATE TABLE bench_steps AS SELECT * FROM spend_steps")
 
 
 def copy(connection: psycopg.Connection[Any], first: int, last: int) -> None:
@@ -109,8 +118,16 @@ def copy(connection: psycopg.Connection[Any], first: int, last: int) -> None:
             names = [row[0] for row in connection.execute(_COLUMNS, (table,))]
             connection.execute(_insert(table, names), parameters)
         connection.execute(_HOURLY, parameters)
+        connection.execute(_STEPS, parameters)
         forget_days(connection)
         connection.execute(_DAILY)
+
+
+def forget_everything(connection: psycopg.Connection[Any]) -> None:
+    """Empty the books."""
+    connection.execute("TRUNCATE runs, spans, span_ledger, answers, span_waiting, span_messages, spend_hourly")
+    connection.execute("TRUNCATE spend_journal, spend_details, spend_pairs, spend_closed")
+    forget_days(connection)
 
 
 def forget_days(connection: psycopg.Connection[Any]) -> None:
@@ -132,4 +149,4 @@ def _insert(table: str, names: Sequence[str]) -> sql.Composed:
 
 def forget_templates(connection: psycopg.Connection[Any]) -> None:
     """Remove what only the copying needed."""
-    connection.execute(f"DROP TABLE IF EXISTS {_TEMPLATES}, bench_spend")
+    connection.execute(f"DROP TABLE IF EXISTS {_TEMPLATES}, bench_spend, bench_steps")

@@ -15,7 +15,10 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "agentops.settings")
 django.setup()
 
-from agentops.costs.books import reconcile  # noqa: E402  (Django must be set up first)
+from django.db import connection  # noqa: E402  (Django must be set up first)
+
+from agentops.costs import fold as folding  # noqa: E402
+from agentops.costs.books import reconcile  # noqa: E402
 from agentops.costs.windows import close_days  # noqa: E402
 from agentops.runs import partitions  # noqa: E402
 
@@ -33,10 +36,19 @@ def main() -> None:
         print(json.dumps({"made": len(missing)}))
         return
     if sys.argv[1] == "close":
-        print(json.dumps({"moved": close_days(now=now)}))
+        moved = close_days(now=now)
+        while _is_unfolded():  # the worker may be at it too
+            moved += folding.fold(now=now)
+        print(json.dumps({"moved": moved}))
         return
     found = reconcile(now=now, whole=True)
     print(json.dumps({"spans": found.spans, "findings": found.findings, "ms": found.duration_ms}))
+
+
+def _is_unfolded() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT FROM spend_journal)")
+        return bool(cursor.fetchone()[0])
 
 
 if __name__ == "__main__":

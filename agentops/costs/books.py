@@ -153,7 +153,7 @@ _BLOCK_SUMS = f"days || ' days' AS range, pair, start, environment, {_SUMS}, {_w
 BLOCKS = " UNION ALL ".join(
     "("
     + _compare(
-        f"SELECT {_BLOCK_SUMS} FROM ({fold.told_blocks(days)}) AS t GROUP BY 1, 2, 3, 4",
+        f"SELECT {_BLOCK_SUMS} FROM ({fold.of_closed(days, 'spend_pairs')}) AS t GROUP BY 1, 2, 3, 4",
         f"SELECT {_BLOCK_SUMS} FROM spend_pairs WHERE days = {days} GROUP BY 1, 2, 3, 4",
         _BLOCK,
         _WEIGHED_MEASURES,

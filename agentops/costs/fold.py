@@ -23,7 +23,7 @@ from agentops.costs.models import MEASURES, Dimension
 from agentops.domain.periods import truncate
 
 #: Rows of the journal that one transaction moves, and transactions of one call.
-AT_ONCE, MOST = 20_000, 3
+AT_ONCE, MOST = 10_000, 6
 #: Lengths of closed blocks in days, and of the parts that they are made of; they start with the epoch.
 BLOCKS = {8: 1, 32: 8}
 BOUNDED = (Dimension.FEATURE, Dimension.RELEASE, Dimension.AGENT, Dimension.MODEL, Dimension.TOOL)
@@ -46,17 +46,28 @@ def _column(dimension: Dimension) -> str:
     return f"c.{dimension.name.lower()}"
 
 
-#: Number, key and other key: of each row of the details, and beside them of a block.
+#: Number, key and other key of each row of the details.
 _OF_DAYS = [(number(a, b), _column(a), _column(b)) for a, b in PAIRS]
-_OF_BLOCKS = [
-    row
-    for d in BOUNDED
-    for row in ((number(d, Dimension.SERVICE), _column(d), "c.service"), (number(d, d), _column(d), "''"))
-]
 _OF_FEATURES = [row for row in _OF_DAYS if row[1] == "c.feature"]
 _OF_OTHERS = [row for row in _OF_DAYS if row[1] != "c.feature"]
 _DAY_PAIRS = ", ".join(str(pair) for pair, *_ in _OF_DAYS)
-_BLOCK_PAIRS = ", ".join(str(pair) for pair, *_ in (*_OF_DAYS, *_OF_BLOCKS))
+
+
+def _single(dimension: Dimension) -> tuple[int, str]:
+    """A pair that a bounded dimension is in, and on which side."""
+    first = next(pair for pair in PAIRS if dimension in pair)
+    return number(*first), "c.key" if dimension is first[0] else "c.other_key"
+
+
+#: What blocks hold besides, out of one of a day's pairs: the dimension with the service, and alone.
+_OF_BLOCKS = [
+    (pair, *row)
+    for d in BOUNDED
+    for pair, key in (_single(d),)
+    for row in ((number(d, Dimension.SERVICE), key, "c.service"), (number(d, d), key, "''"))
+]
+_SINGLE_PAIRS = ", ".join(sorted({str(pair) for pair, *_ in _OF_BLOCKS}))
+_BLOCK_PAIRS = ", ".join([_DAY_PAIRS, *(str(pair) for _, pair, *_ in _OF_BLOCKS)])
 
 _KEYS = ", ".join(KEYS)
 _MEASURES = ", ".join(MEASURES)
@@ -72,6 +83,34 @@ def _values(rows: list[tuple[int, str, str]]) -> str:
     return f"CROSS JOIN LATERAL (VALUES {values}) AS p (pair, key, other_key)"
 
 
+def parts(days: int, table: str, condition: str = "true") -> str:
+    """SQL for the cells of a table that blocks of so many days are made of; ``condition`` says which."""
+    part = BLOCKS[days]
+    cells = f"""SELECT pair, start, key, other_key, environment, {_MEASURES} FROM {table}
+        WHERE pair = ANY(ARRAY[{_DAY_PAIRS if part == 1 else _BLOCK_PAIRS}]) AND days = {part} AND {condition}"""
+    if part > 1:
+        return cells
+    values = ", ".join(f"({of_pair}, {pair}, {key}, {other})" for of_pair, pair, key, other in _OF_BLOCKS)
+    return f"""{cells} UNION ALL
+        SELECT p.pair, start, p.key, p.other_key, environment, {_MEASURES} FROM {table} AS c
+        JOIN LATERAL (VALUES {values}) AS p (of_pair, pair, key, other_key) ON p.of_pair = c.pair
+        WHERE c.pair = ANY(ARRAY[{_SINGLE_PAIRS}]) AND days = 1 AND {condition}"""
+
+
+def of_closed(days: int, table: str) -> str:
+    """SQL for the same of all closed blocks: each part with its block's start."""
+    part = BLOCKS[days]
+    return f"""SELECT c.pair, {days} AS days, b.start, c.key, c.other_key, c.environment, '' AS service, {_MEASURES}
+        FROM ({parts(days, table)}) AS c JOIN (
+            SELECT start, generate_series(start, start + interval '{days - part} days', '{part} days') AS part
+            FROM spend_closed WHERE days = {days}
+        ) AS b ON b.part = c.start"""
+
+
+def _summed(cells: str) -> str:
+    return f"SELECT {_CELL}, {_SUMS} FROM ({cells}) AS c GROUP BY {_CELL}"
+
+
 BEGIN = "INSERT INTO spend_fold (folded_at) VALUES ('epoch') ON CONFLICT DO NOTHING"
 # Who holds this row is the one that folds; anybody else has nothing to do.
 LOCK = "SELECT id FROM spend_fold FOR UPDATE SKIP LOCKED"
@@ -80,6 +119,14 @@ FOLDED = "UPDATE spend_fold SET folded_at = %(now)s"
 #: What is left of the keys where users and sessions do not matter, and where features do not either.
 _WITH_FEATURE = "environment, service, feature, release, agent, model, tool"
 _WITHOUT_FEATURE = "environment, service, release, agent, model, tool"
+_PER_DAY = "SELECT p.*, 1 AS days, start, environment, service, {measures} FROM {rows} AS c {values}"
+_DAYS = " UNION ALL ".join(
+    _PER_DAY.format(measures=_MEASURES, rows=rows, values=_values(values))
+    for rows, values in (("by_day", _OF_FEATURES), ("fewer", _OF_OTHERS))
+)
+#: Blocks of each length, and out of what their parts come.
+_CHAIN = [(days, "of_days" if part == 1 else f"of_{part}") for days, part in BLOCKS.items()]
+_TOLD = ["of_days", *(f"of_{days}" for days in BLOCKS)]
 # In closed days a row of the details is looked for and added to: there is one of the same keys. Pairs are summed up
 # from fewer and fewer rows: most of what comes at once differs in users and sessions.
 FOLD = f"""
@@ -103,20 +150,11 @@ WITH moved AS (
     SELECT date_trunc('day', start, 'UTC') AS start, {_WITH_FEATURE}, {_SUMS} FROM told GROUP BY 1, {_WITH_FEATURE}
 ), fewer AS (
     SELECT start, {_WITHOUT_FEATURE}, {_SUMS} FROM by_day GROUP BY start, {_WITHOUT_FEATURE}
-), cells AS (
-    SELECT p.*, 1 AS days, start, environment, service, {_MEASURES}
-    FROM by_day AS c {_values(_OF_FEATURES)}
-    UNION ALL
-    SELECT p.*, 1, start, environment, service, {_MEASURES}
-    FROM fewer AS c {_values(_OF_OTHERS)}
-    UNION ALL
-    SELECT p.*, b.days, b.start, environment, '', {_MEASURES}
-    FROM by_day AS c JOIN spend_closed AS b
-        ON b.days > 1 AND c.start >= b.start AND c.start < b.start + b.days * interval '1 day'
-    {_values([*_OF_DAYS, *_OF_BLOCKS])}
-), paired AS (
+), of_days AS MATERIALIZED ({_summed(_DAYS)}), {
+    ", ".join(f"of_{days} AS MATERIALIZED ({_summed(of_closed(days, table))})" for days, table in _CHAIN)
+}, paired AS (
     INSERT INTO spend_pairs AS t ({_CELL}, {_MEASURES})
-    SELECT {_CELL}, {_SUMS} FROM cells GROUP BY {_CELL} ORDER BY {_CELL}
+    {" UNION ALL ".join(f"SELECT * FROM {table}" for table in _TOLD)} ORDER BY {_CELL}
     ON CONFLICT ({_CELL}) DO UPDATE SET {", ".join(f"{m} = t.{m} + EXCLUDED.{m}" for m in MEASURES)}
 )
 SELECT count(*) FROM moved
@@ -134,11 +172,11 @@ LEFT JOIN spend_closed AS c ON c.days = n.days AND c.start = g.start
 WHERE c.start IS NULL ORDER BY g.start + n.days * interval '1 day', n.days LIMIT %(at_once)s
 """
 CLOSED = "INSERT INTO spend_closed (days, start) VALUES (%(days)s, %(start)s) ON CONFLICT DO NOTHING"
+_IN_RANGE = "start >= %(start)s AND start < %(end)s"
 #: Of the rows of one hour with the same keys makes one.
 TIDY = f"""
 WITH several AS (
-    SELECT start, {_KEYS} FROM spend_details WHERE start >= %(start)s AND start < %(end)s
-    GROUP BY start, {_KEYS} HAVING count(*) > 1
+    SELECT start, {_KEYS} FROM spend_details WHERE {_IN_RANGE} GROUP BY start, {_KEYS} HAVING count(*) > 1
 ), found AS (
     DELETE FROM spend_details AS d USING several AS l
     WHERE d.start >= %(start)s AND d.start < %(end)s AND {_SAME} RETURNING d.*
@@ -146,52 +184,12 @@ WITH several AS (
 INSERT INTO spend_details (start, {_KEYS}, {_MEASURES})
 SELECT * FROM (SELECT start, {_KEYS}, {_SUMS} FROM found GROUP BY start, {_KEYS}) AS d WHERE {_NOT_NOTHING}
 """
-
-
-def _single(dimension: Dimension) -> tuple[int, str]:
-    """A pair that a bounded dimension is in, and on which side."""
-    first = next(pair for pair in PAIRS if dimension in pair)
-    return number(*first), "c.key" if dimension is first[0] else "c.other_key"
-
-
-_SINGLES = ", ".join(
-    f"({pair}, {number(d, Dimension.SERVICE)}, {key}, c.service), ({pair}, {number(d, d)}, {key}, '')"
-    for d in BOUNDED
-    for pair, key in (_single(d),)
-)
-_SINGLE_PAIRS = ", ".join(sorted({str(_single(d)[0]) for d in BOUNDED}))
-_OF_RANGE = "c.start >= %(start)s AND c.start < %(end)s"
-_INTO_BLOCK = f"""
+_BLOCK = f"""
 INSERT INTO spend_pairs ({_CELL}, {_MEASURES})
-SELECT pair, %(days)s, %(start)s, key, other_key, environment, '', {_SUMS} FROM ({{cells}}) AS cells
+SELECT pair, %(days)s, %(start)s, key, other_key, environment, '', {_SUMS} FROM ({{cells}}) AS c
 GROUP BY pair, key, other_key, environment ORDER BY pair, key, other_key, environment
 """
-_CELLS_OF_DAYS = f"""
-    SELECT c.pair, c.key, c.other_key, c.environment, c.start, {_MEASURES} FROM spend_pairs AS c
-    WHERE c.pair = ANY(ARRAY[{_DAY_PAIRS}]) AND c.days = 1 AND {{condition}}
-    UNION ALL
-    SELECT p.pair, p.key, p.other_key, c.environment, c.start, {_MEASURES} FROM spend_pairs AS c
-    JOIN LATERAL (VALUES {_SINGLES}) AS p (of_pair, pair, key, other_key) ON p.of_pair = c.pair
-    WHERE c.pair = ANY(ARRAY[{_SINGLE_PAIRS}]) AND c.days = 1 AND {{condition}}"""
-#: A block of days, and one of blocks.
-SUM_DAYS = _INTO_BLOCK.format(cells=_CELLS_OF_DAYS.format(condition=_OF_RANGE))
-SUM_BLOCKS = _INTO_BLOCK.format(
-    cells=f"""
-    SELECT c.pair, c.key, c.other_key, c.environment, {_MEASURES} FROM spend_pairs AS c
-    WHERE c.pair = ANY(ARRAY[{_BLOCK_PAIRS}]) AND c.days = %(part)s AND {_OF_RANGE}"""
-)
-
-
-def told_blocks(days: int) -> str:
-    """SQL for the cells that closed blocks of so many days are made of, each with its block's start."""
-    part = BLOCKS[days]
-    cells = f"""SELECT c.pair, c.key, c.other_key, c.environment, c.start, {_MEASURES} FROM spend_pairs AS c
-        WHERE c.pair = ANY(ARRAY[{_BLOCK_PAIRS}]) AND c.days = {part}"""
-    return f"""SELECT c.pair, c.key, c.other_key, c.environment, b.days, b.start, {_MEASURES}
-        FROM ({_CELLS_OF_DAYS.format(condition="true") if part == 1 else cells}) AS c JOIN (
-            SELECT days, start, generate_series(start, start + interval '{days - part} days', '{part} days') AS part
-            FROM spend_closed WHERE days = {days}
-        ) AS b ON b.part = c.start"""
+SUM_UP = {days: _BLOCK.format(cells=parts(days, "spend_pairs", _IN_RANGE)) for days in BLOCKS}
 
 
 def fold(*, now: datetime) -> int:
@@ -241,5 +239,4 @@ def _close(cursor: CursorWrapper, days: int, start: datetime) -> None:
     if days == 1:
         cursor.execute(TIDY, block)
     else:
-        part = BLOCKS[days]
-        cursor.execute(SUM_DAYS if part == 1 else SUM_BLOCKS, block | {"part": part})
+        cursor.execute(SUM_UP[days], block)

@@ -52,14 +52,14 @@ _AHEAD = timedelta(days=1)
 
 _IS_MODEL = "s.kind IN (3, 4)"
 #: A model call without a known price: it told its usage, or it succeeded and told none.
-_UNPRICED = (
+UNPRICED = (
     f"({_IS_MODEL} AND s.cost_nano IS NULL AND (NOT s.is_error OR coalesce(s.input_tokens, s.output_tokens, "
     "s.cache_read_input_tokens, s.cache_creation_input_tokens, s.reasoning_output_tokens) IS NOT NULL))"
 )
 #: What one span ``s`` adds to each measure; the same as ``cells.measures_of``. Only for ``COUNTED`` spans.
 SPAN_MEASURES = {
     "cost_nano": "coalesce(s.cost_nano, 0)",
-    "unpriced_calls": f"{_UNPRICED}::int",
+    "unpriced_calls": f"{UNPRICED}::int",
     "llm_calls": f"({_IS_MODEL})::int",
     "tool_calls": "(s.kind = 5)::int",
     "steps": "1",

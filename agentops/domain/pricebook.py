@@ -8,7 +8,7 @@ named service tier before any, a price before a discount; of two that are alike 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from decimal import Decimal
 from enum import StrEnum
 from typing import TypeVar
@@ -47,6 +47,11 @@ class TokenPrices:
     audio_input: Decimal | None = None
     audio_output: Decimal | None = None
 
+    @property
+    def prices(self) -> tuple[Decimal | None, ...]:
+        """All of them."""
+        return tuple(getattr(self, name) for name in RATES)
+
     def tier(self, per_call: Decimal | None) -> Tier:
         """As whole numbers."""
         fresh, output = _per_token(self.input), _per_token(self.output)
@@ -65,6 +70,10 @@ class TokenPrices:
             audio_cache_read=read,
             audio_output=_per_token(self.audio_output, output),
         )
+
+
+#: What a million tokens may have a price for, in the order in which people write it.
+RATES = tuple(field.name for field in fields(TokenPrices) if field.name != "above")
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,3 +216,78 @@ def _units(dollars: Decimal | None) -> int:
 
 def _per_token(dollars: Decimal | None, otherwise: int = 0) -> int:
     return otherwise if dollars is None else int((dollars * SCALE / MILLION).to_integral_value())
+
+
+class UnsoundEntry(ValueError):
+    """An entry or an alias that says too little, too much, or what cannot be: by field, what is wrong."""
+
+    def __init__(self, problems: dict[str, str]) -> None:
+        super().__init__("; ".join(problems.values()))
+        self.problems = problems
+
+
+def check_entry(entry: Entry) -> None:
+    """Raises ``UnsoundEntry`` unless the entry says what something costs, and nothing else."""
+    checks = {EntryKind.MODEL: _check_model, EntryKind.DISCOUNT: _check_discount, EntryKind.TOOL: _check_tool}
+    problems = _check_pattern(entry) | checks[entry.kind](entry)
+    if any(price is not None and price < 0 for price in (entry.per_call, entry.per_second)):
+        problems["per_call"] = "A price is not negative."
+    if entry.percent_off is not None and entry.kind is not EntryKind.DISCOUNT:
+        problems["percent_off"] = "Only a discount is in percent."
+    if problems:
+        raise UnsoundEntry(problems)
+
+
+def check_alias(alias: Alias) -> None:
+    """Raises ``UnsoundEntry`` unless the alias says what a name stands for."""
+    problems = _check_pattern(alias)
+    if not alias.means_model.strip():
+        problems["means_model"] = "Say which model it stands for."
+    elif alias.means_model.strip().lower() == alias.pattern.strip().lower():
+        problems["means_model"] = "A name that stands for itself needs no mapping."
+    if problems:
+        raise UnsoundEntry(problems)
+
+
+def _check_pattern(row: Entry | Alias) -> dict[str, str]:
+    problems = {}
+    if not row.pattern.strip():
+        problems["pattern"] = "Say which name it is for; * is for all."
+    elif "*" in row.pattern.strip()[:-1]:
+        problems["pattern"] = "A * stands for the rest of a name, at its end."
+    if row.from_ns >= row.until_ns:
+        problems["until"] = "It ends before it begins."
+    return problems
+
+
+def _check_discount(entry: Entry) -> dict[str, str]:
+    problems = {}
+    if entry.percent_off is None or not 0 < entry.percent_off <= 100:
+        problems["percent_off"] = "A discount is more than 0 and at most 100 percent."
+    if entry.tokens or entry.per_call is not None or entry.per_second is not None:
+        problems["kind"] = "A discount has no prices of its own: they are the public ones."
+    return problems
+
+
+def _check_tool(entry: Entry) -> dict[str, str]:
+    problems = {}
+    if entry.per_call is None and entry.per_second is None:
+        problems["per_call"] = "A tool costs by the call, by the second, or both."
+    if entry.tokens:
+        problems["kind"] = "A tool has no tokens."
+    return problems
+
+
+def _check_model(entry: Entry) -> dict[str, str]:
+    tokens, problems = entry.tokens, {}
+    if not tokens:
+        if entry.per_call is None and entry.per_second is None:
+            problems["tokens"] = "A model costs by its tokens, by the call or by the second."
+        return problems
+    if len({each.above for each in tokens}) < len(tokens) or not any(each.above == 0 for each in tokens):
+        problems["tokens"] = "Each length of context has one price, and one of them holds from the first token on."
+    if any(each.input is None or each.output is None for each in tokens):
+        problems["tokens"] = "Say what input and output cost, each: 0 when it costs nothing."
+    if any(each.above < 0 or any(price is not None and price < 0 for price in each.prices) for each in tokens):
+        problems["tokens"] = "No price and no length of context is negative."
+    return problems

@@ -24,11 +24,12 @@ import psycopg
 from django.conf import settings
 from django.db import DatabaseError
 
-from agentops.costs.rules import latest_revision, load_rules
+from agentops.costs.rules import latest_revision as latest_rules
+from agentops.costs.rules import load_rules
 from agentops.current import Current
 from agentops.domain.attribution import attribute
 from agentops.domain.dialects import normalise, told_by
-from agentops.domain.pricing import PriceList, span_cost
+from agentops.domain.pricing import span_cost
 from agentops.domain.spans import Resource
 from agentops.ingest import store
 from agentops.ingest.batch import Batch, Receipt, Unavailable
@@ -37,6 +38,8 @@ from agentops.ingest.cardinality import Cardinality
 from agentops.ingest.connections import connect
 from agentops.live import store as live
 from agentops.live.broadcast import broadcast
+from agentops.prices.store import latest_revision as latest_book
+from agentops.prices.store import load_prices
 from agentops.runs import messages
 from agentops.runs.messages import Message
 from agentops.runs.store import RunKey
@@ -90,8 +93,8 @@ class Pipeline:
     """The books' front door for one process."""
 
     def __init__(self) -> None:
-        self._prices = PriceList()
-        self._rules = Current(latest_revision, load_rules)
+        self._prices = Current(latest_book, load_prices)
+        self._rules = Current(latest_rules, load_rules)
         self._cardinality = Cardinality()
         self._writer = Writer(self.understand)
         self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="quarantine")
@@ -141,13 +144,13 @@ class Pipeline:
     def understand(self, batch: Batch) -> tuple[list[Entry], list[str]]:
         """Normalise, attribute and price the spans of a batch; the second list says which could not be understood.
 
-        Raises ``Unavailable`` when the rules of attribution cannot be read.
+        Raises ``Unavailable`` when the price book or the rules of attribution cannot be read.
         """
         entries: list[Entry] = []
         failures: list[str] = []
-        keep, limit, prices = settings.INGEST_KEEP_CONTENT, settings.INGEST_MAX_TEXT_CHARS, self._prices
+        keep, limit = settings.INGEST_KEEP_CONTENT, settings.INGEST_MAX_TEXT_CHARS
         try:
-            rules = self._rules.get()
+            prices, rules = self._prices.get(), self._rules.get()
         except DatabaseError as error:
             raise Unavailable(NO_DATABASE, retry_after=1.0) from error
         service, resource = batch.service, None

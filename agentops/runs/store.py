@@ -378,13 +378,14 @@ def _upsert_row(delta: RunDelta) -> tuple[Any, ...]:
     )
 
 
-_STORED = """s.received_on, s.service, s.trace_id, s.span_id, coalesce(s.parent_span_id, ''::bytea), s.kind,
+#: The columns of a ``StoredSpan``, of spans ``s``.
+STORED_COLUMNS = """s.received_on, s.service, s.trace_id, s.span_id, coalesce(s.parent_span_id, ''::bytea), s.kind,
     s.is_error, s.scope, s.own_agent, s.agent, s.request_model, s.response_model, s.response_id, s.tool, s.start_ns,
     s.end_ns, s.input_tokens, s.output_tokens, s.cache_read_input_tokens, s.cache_creation_input_tokens,
     s.reasoning_output_tokens, s.cost_nano, s.price_source, s.price_id, s.is_estimate, s.terms, s.merged_into,
     s.merged_trace_id, s.own_figures"""
 STORED = f"""
-SELECT {_STORED}
+SELECT {STORED_COLUMNS}
 FROM unnest(%b::bytea[], %b::text[], %b::date[]) AS k (trace_id, service, since)
 JOIN spans s ON s.trace_id = k.trace_id AND s.service = k.service AND s.received_on >= k.since
 """
@@ -392,7 +393,7 @@ JOIN spans s ON s.trace_id = k.trace_id AND s.service = k.service AND s.received
 _IN_SPANS = """spans s ON s.received_on = l.received_on AND s.trace_id = l.trace_id AND s.start_ns = l.start_ns
     AND s.span_id = l.span_id AND s.service = l.service"""
 BY_KEY = f"""
-SELECT {_STORED} FROM unnest(%b::bytea[], %b::bytea[], %b::text[]) AS k (trace_id, span_id, service)
+SELECT {STORED_COLUMNS} FROM unnest(%b::bytea[], %b::bytea[], %b::text[]) AS k (trace_id, span_id, service)
 JOIN span_ledger l USING (trace_id, span_id, service) JOIN {_IN_SPANS}
 """
 WITH_ANCESTORS = f"""
@@ -404,10 +405,10 @@ WITH RECURSIVE l AS (
     SELECT p.trace_id, p.span_id, p.service, p.parent_span_id, p.start_ns, p.received_on
     FROM l JOIN span_ledger p ON p.trace_id = l.trace_id AND p.span_id = l.parent_span_id AND p.service = l.service
 )
-SELECT {_STORED} FROM l JOIN {_IN_SPANS} LIMIT {MAX_NEARBY}
+SELECT {STORED_COLUMNS} FROM l JOIN {_IN_SPANS} LIMIT {MAX_NEARBY}
 """
 STARTED = f"""
-SELECT {_STORED}
+SELECT {STORED_COLUMNS}
 FROM unnest(%b::bytea[], %b::text[], %b::date[], %b::bigint[], %b::bigint[])
     AS k (trace_id, service, since, from_ns, until_ns)
 JOIN spans s ON s.trace_id = k.trace_id AND s.service = k.service AND s.received_on >= k.since

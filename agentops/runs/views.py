@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
@@ -32,6 +33,8 @@ MAX_STEPS = 20_000
 MAX_ERRORS = 8
 MAX_TALKS = 8
 EXPORTED = 10_000
+#: How a cost names an entry of the price book.
+BOOKED = re.compile(r"book (\d+) v\d+")
 TRACE_ID_DIGITS = 32
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # noqa: RUF001  (full-width ones count too)
 CSV_COLUMNS = (
@@ -209,6 +212,7 @@ def step_detail(request: HttpRequest, trace_id: str, span_id: str) -> HttpRespon
         "kind": Kind(step.kind).name.lower(),
         "started_at": from_ns(step.start_ns),
         "terms": json.loads(step.terms) if step.terms else {},
+        "book_number": match[1] if (match := BOOKED.match(step.price_id or "")) else "",
         "texts": waterfall.texts(content),
         "attributes": _attributes(content),
         "kept": bool(content),

@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -35,10 +36,11 @@ MAKE_VIEWER = f"from agentops.accounts.models import User; User.objects.create_u
 
 @dataclass(frozen=True)
 class Site:
-    """A running web process: its address without a slash at the end, and who may send to it."""
+    """A running web process: its address without a slash at the end, who may send to it, its ``manage.py``."""
 
     url: str
     sender: Sender
+    manage: Callable[..., str]
     run: str
     step: str
     hostile_run: str
@@ -67,7 +69,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             try:
                 _wait_for(f"{url}/healthz", process, home / "web.log")
                 sender = Sender(url, key)
-                yield Site(url, sender, *example_runs(sender), *hostile_run(sender))
+                manage = partial(_manage, environment)
+                yield Site(url, sender, manage, *example_runs(sender), *hostile_run(sender))
             finally:
                 process.terminate()
                 with suppress(subprocess.TimeoutExpired):

@@ -29,6 +29,8 @@ PAGES = (
     "/", "/runs/", "/runs/?status=error&sort=-cost", "/runs/?q=nothing-like-it", "/runs/{run}/", "/runs/{run}/{step}/",
     "/runs/{hostile_run}/", "/runs/{hostile_run}/{hostile_step}/", "/spend/", "/spend/?by=model&range=30d",
     "/spend/?by=user", "/statements/", "/invoices/", "/setup/", "/operations/", "/api/v1/docs",
+    "/prices/", "/prices/new/?kind=model", "/prices/mapping/", "/prices/mapping/new/", "/prices/unpriced/",
+    "/prices/repricing/",
 )  # fmt: skip
 
 

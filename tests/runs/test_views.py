@@ -249,7 +249,7 @@ def test_a_tool_that_has_a_price_shows_its_cost(client: Client) -> None:
     run = RunFactory()
     tool = SpanFactory(run=run, kind=Kind.TOOL, cost_nano=7_500_000, price_source=2, price_id="book 3 v4")
     page = client.get(step_page(run, tool)).content.decode()
-    for words in ("$0.0075", "$0.007500000", "from your price book", "book 3 v4"):
+    for words in ("$0.0075", "$0.007500000", "from your price book", '<a href="/prices/3/">book 3 v4</a>'):
         assert words in page
 
 
