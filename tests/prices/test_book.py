@@ -111,7 +111,9 @@ def test_changes_at_the_same_time_are_revisions_one_after_the_other() -> None:
 
 PRICES = st.none() | st.decimals(0, 10**6, places=9)
 MOMENTS = st.integers(1, 10**12).map(lambda micros: micros * 1_000)
-TEXTS = st.text(st.characters(min_codepoint=33, max_codepoint=0x2FF), min_size=1, max_size=20)
+TEXTS = st.text(st.characters(min_codepoint=33, max_codepoint=0x2FF), min_size=1, max_size=20).filter(
+    lambda text: text == text.strip()
+)
 
 
 @st.composite
