@@ -21,8 +21,11 @@ from agentops.runs.filters import WITHOUT, Values, read_values, write_values
 
 #: Parameters that say how things are shown.
 FORM = ("interval", "compare", "shape", "show")
+#: Parameters that links bring along from other pages, and all that say anything about the page, in one order.
+SHARED = ("range", "from", "until", "environment")
 #: What can be filtered by and shown as a chip; the environment has its own place in the frame.
 FILTERS = tuple(f.name for f in fields(SpendFilters) if f.name != "environment")
+KNOWN = (*SHARED, "timezone", "by", "then", "open", "inside", *FORM, "sort", "top", *FILTERS, WITHOUT)
 #: Values of one dimension that count.
 MAX_VALUES = 50
 #: How many rows the table shows; the rest is one.

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_safe
 
 from agentops.accounts.models import Team
 from agentops.catalog.queries import ownership
-from agentops.costs import charts, counts, exports, queries, sources
+from agentops.costs import charts, counts, exports, queries, saved_pages, sources
 from agentops.costs.counts import RunCounts
 from agentops.costs.forms import COMPARISONS, FILTERS, INSIDE, MOST_OPEN, TOPS, Asked, read_spend
 from agentops.costs.lines import Lines, Names, belongs
@@ -33,7 +33,12 @@ REGIONS = ("figures", "table")
 
 @require_safe
 def spend(request: HttpRequest) -> HttpResponse:
-    """The page, or the region that htmx names as its target: figures, table."""
+    """The page, or the region that htmx names as its target: figures, table.
+
+    Who comes without asking for anything gets the view that they chose as their default, or the days of their own zone.
+    """
+    if not request.headers.get("HX-Request") and (arrival := saved_pages.arrival(request)):
+        return redirect(arrival)
     context = page_context(request)
     asked = read_spend(request.GET, context["page"])
     if typed := request.GET.get("filter"):
@@ -62,7 +67,7 @@ def spend(request: HttpRequest) -> HttpResponse:
         context |= _table(asked, report, (before, before_by_key), context["names"])
     context |= _links(request, asked)
     if not part:
-        context |= {"zones": zone_names()}
+        context |= {"zones": zone_names()} | saved_pages.views_menu(request)
     return render(request, f"costs/spend.html#{part}" if part in REGIONS else "costs/spend.html", context)
 
 

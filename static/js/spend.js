@@ -1,7 +1,12 @@
-// The spend page: the list of suggestions under the filter that is being typed.
+// The spend page: the list of suggestions under the filter that is being typed, and what is saved as a view.
 "use strict";
 
 (() => {
+  // Rows that were opened in place are in the address only: what is saved is what the address says.
+  document.addEventListener("submit", (event) => {
+    if (event.target.matches("[data-state-form]")) event.target.elements.query.value = location.search.slice(1);
+  });
+
   const input = document.getElementById("filter");
   const list = document.getElementById("filter-options");
   if (!input) return;
