@@ -323,6 +323,26 @@ def test_litellm_writes_down_python() -> None:
     assert (span.streaming, span.response_model, span.reported_cost_nano) == (True, None, 500_000_000)
 
 
+def test_a_raw_answer_that_litellm_keeps_is_a_call_where_it_tells_its_tokens() -> None:
+    usage = "{'input_tokens': 302, 'output_tokens': 58, 'cache_read_input_tokens': 20, 'cache_creation': None}"
+    call = "[{'type': 'tool_use', 'name': 'search', 'input': {'q': 1}}]"
+    raw = {"llm.anthropic.usage": usage, "llm.anthropic.id": "msg_1", "llm.anthropic.content": call}
+    span = understood(raw | {"llm.anthropic.model": "claude"}, scope="litellm", name="raw_gen_ai_request")
+    assert (span.kind, span.provider, span.response_model, span.response_id) == (
+        Kind.LLM,
+        "anthropic",
+        "claude",
+        "msg_1",
+    )
+    assert span.usage == TokenUsage(322, 58, 20)
+    assert asked(span) == [("search", {"q": 1})]
+    embedding = {"llm.openai.usage": "{'prompt_tokens': 5}", "llm.openai.data": "[]"}
+    assert understood(embedding, scope="litellm").kind is Kind.EMBEDDING
+    assert understood({"llm.openai.messages": "[]"}, scope="litellm").kind is Kind.OTHER
+    unknown = {"llm.request.type": "responses", "gen_ai.system": "Unknown", "llm.openai.usage": 5}
+    assert understood(unknown, scope="litellm").provider is None
+
+
 @pytest.mark.parametrize(
     "hostile",
     [

@@ -93,6 +93,16 @@ def test_a_try_that_failed_beside_one_that_worked_is_a_call_of_its_own() -> None
     assert merged(node("a"), node("b", "a", usage_fields=0), node("c", "a")) == {"a": "c"}
 
 
+def test_a_span_of_the_very_same_time_below_another_tells_the_same_again() -> None:
+    def pair(**more: object) -> dict[str, str]:
+        return merged(node("a", start_ns=5, end_ns=9), node("b", "a", **({"start_ns": 5, "end_ns": 9} | more)))
+
+    assert pair() == {"b": "a"}
+    assert pair(usage_fields=3) == pair(scope="another") == pair(end_ns=8) == {"a": "b"}
+    told_twice = [node("a", start_ns=5, end_ns=9), node("b", "a", start_ns=5, end_ns=9), node("c", "a")]
+    assert merged(*told_twice) == {"a": "b"}
+
+
 def test_several_calls_in_one_model_span_all_count() -> None:
     assert merged(node("a"), node("b", "a"), node("c", "a")) == {"a": "b"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from agentops.domain.dialects.table import Names, Tables
+from agentops.domain.spans import Attributes, AttributeValue
 
 COUNTS: Tables = {
     "input": ("prompt_tokens", "input_tokens", "prompt_token_count", "inputTokens"),
@@ -46,3 +47,23 @@ COUNTS: Tables = {
 def counts(*holders: str) -> dict[str, Names]:
     """The names of the counts in objects that ``expand`` takes apart, the first of them before the others."""
     return {field: tuple(f"{holder}.{name}" for holder in holders for name in names) for field, names in COUNTS.items()}
+
+
+def tell(usage: Attributes, fields: dict[str, AttributeValue]) -> None:
+    """Fill in the counts that a provider's usage object tells; Anthropic leaves the caches out of the input."""
+    for field, names in COUNTS.items():
+        for name in names:
+            if (count := _find(usage, name)) is not None:
+                fields.setdefault(field, count)
+                break
+    apart = [usage.get(name) for name in ("cache_read_input_tokens", "cache_creation_input_tokens")]
+    given = usage.get("input_tokens")
+    if type(given) is int and fields.get("input") == given:
+        fields["input"] = given + sum(count for count in apart if type(count) is int)
+
+
+def _find(usage: Attributes, name: str) -> AttributeValue:
+    value: AttributeValue = usage
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
