@@ -331,24 +331,31 @@ def _merge_records(models: list[Node], merged: dict[bytes, Node]) -> None:
     groups: dict[tuple[Kind, bytes, str], tuple[list[Node], list[Node]]] = {}
     for node in models:
         is_record = node.start_ns == node.end_ns
-        if node.span_id not in merged and not node.is_error and (is_record or not node.usage_fields):
+        if not node.is_error and not (node.span_id in merged if is_record else node.usage_fields):
             beside = groups.setdefault((node.kind, node.parent_span_id, node.scope), ([], []))
             beside[is_record].append(node)
-    for calls, records in groups.values():
+    for _, (calls, records) in sorted(groups.items(), key=lambda group: group[0]):
         calls.sort(key=lambda call: (call.end_ns, call.span_id), reverse=True)
         ended: list[Node] = []
         for record in sorted(records, key=_age):
             while calls and calls[-1].end_ns <= record.start_ns:
                 ended.append(calls.pop())
-            # Two answers with different ids are no one call.
-            if (
-                ended
-                and record.start_ns - ended[-1].end_ns <= STREAM_NS
-                and (record.response_id is None or ended[-1].response_id is None)
-            ):
-                pair = (ended.pop(), record)
-                kept = _preferred(pair)
-                merged.update((node.span_id, kept) for node in pair if node is not kept)
+            if ended and record.span_id not in merged:
+                _merge_record(record, ended, merged)
+
+
+def _merge_record(record: Node, ended: list[Node], merged: dict[bytes, Node]) -> None:
+    """Join a record with the call that ended last, or with the span that counts for it."""
+    call = ended[-1]
+    while (further := merged.get(call.span_id)) is not None:
+        call = further
+    if call is record or record.start_ns - ended[-1].end_ns > STREAM_NS:
+        return
+    # Two answers with different ids are no one call.
+    if record.response_id is None or call.response_id is None:
+        ended.pop()
+        kept = _preferred((call, record))
+        merged[(record if kept is call else call).span_id] = kept
 
 
 def _response(node: Node) -> str | None:

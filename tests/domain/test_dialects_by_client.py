@@ -76,6 +76,7 @@ def asked(span: Span) -> list[tuple[str, object]]:
         ({"haystack.component.type": "OpenAIChatGenerator"}, "haystack.component.run", Kind.LLM),
         ({"haystack.component.type": "OpenAITextEmbedder"}, "haystack.component.run", Kind.EMBEDDING),
         ({"haystack.component.type": "InMemoryBM25Retriever"}, "haystack.component.run", Kind.RETRIEVAL),
+        ({"haystack.component.type": "Agent", "haystack.component.name": "x"}, "haystack.component.run", Kind.AGENT),
         ({"haystack.component.type": "PromptBuilder"}, "haystack.component.run", Kind.WORKFLOW),
         ({"hidden_params": "{}", "llm.request.type": "acompletion"}, "x", Kind.LLM),
         ({"hidden_params": "{}", "llm.request.type": "aembedding"}, "x", Kind.EMBEDDING),
@@ -406,7 +407,7 @@ def test_logfire_repeats_the_model_asked_for_where_none_answered_and_tags_its_ca
 
 def test_a_streamed_call_of_logfire_that_is_no_part_of_a_run_is_counted_where_its_answer_is() -> None:
     request = {"logfire.span_type": "span", "gen_ai.operation.name": "chat", "request_data": "{}"}
-    assert understood(request, parent_span_id=b"").kind is Kind.OTHER
+    assert understood(request, parent_span_id=b"").kind is Kind.WORKFLOW
     assert understood(request).kind is Kind.LLM
     assert understood(request, parent_span_id=b"", status_code=2).kind is Kind.LLM
     assert understood(request | {"logfire.span_type": "log"}, parent_span_id=b"").kind is Kind.LLM
@@ -420,6 +421,8 @@ def test_a_streamed_call_of_logfire_that_is_no_part_of_a_run_is_counted_where_it
         ("Chat completion with {gen_ai.request.model!r}", {"gen_ai.request.model": "m"}, Kind.LLM, None, None),
         ("Responses API", {"gen_ai.operation.name": "chat"}, Kind.LLM, None, None),
         ("Handoff: {from_agent} → {to_agent}", {}, Kind.OTHER, None, None),
+        ("Turn {turn} for agent planner", {"usage": "{}"}, Kind.WORKFLOW, None, None),
+        ("OpenAI Agents trace: {name}", {"group_id": "s"}, Kind.WORKFLOW, None, None),
     ],
 )
 def test_logfires_spans_of_the_openai_agents_sdk(
@@ -454,6 +457,16 @@ def test_haystack_keeps_what_the_provider_said_in_the_reply() -> None:
         name="haystack.component.run",
     )
     assert (embedder.response_model, embedder.usage) == ("e", TokenUsage(7))
+
+
+def test_a_component_of_haystack_names_an_agent_where_it_is_one() -> None:
+    def named(component: str, name: str) -> str | None:
+        attributes = {"haystack.component.type": component, "haystack.component.name": name}
+        return understood(attributes, name="haystack.component.run").agent_name
+
+    assert named("Agent", "billing") == "billing"
+    assert named("Agent", "agent") is None
+    assert named("OpenAIChatGenerator", "llm") is None
 
 
 def test_haystack_says_by_an_attribute_that_a_tool_failed() -> None:
@@ -496,6 +509,12 @@ def test_langsmith_writes_details_down_as_python() -> None:
         }
     )
     assert span.usage == TokenUsage(9, None, 4, 1, 2)
+
+
+def test_what_is_written_to_the_cache_may_be_told_by_how_long_it_stays() -> None:
+    details = {"cache_read": 0, "cache_creation": 0, "ephemeral_5m_input_tokens": 8, "ephemeral_1h_input_tokens": 2}
+    kept = {"langsmith.usage_metadata": text({"input_tokens": 30, "input_token_details": details})}
+    assert understood({f"{LS}span.kind": "llm"} | kept).usage == TokenUsage(30, None, 0, 10)
 
 
 @pytest.mark.parametrize(

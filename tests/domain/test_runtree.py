@@ -181,6 +181,13 @@ def test_records_are_joined_with_their_calls_in_order() -> None:
     assert merged(call("a"), call("b"), record("f"), record("g")) == {"b": "f", "a": "g"}
 
 
+def test_a_record_is_joined_with_what_counts_for_its_call() -> None:
+    own = node("b", "a", scope=SDK, usage_fields=2)
+    assert merged(call("a"), own, record("d")) == {"a": "d", "b": "d"}
+    assert merged(call("a"), node("b", "a", scope=SDK, usage_fields=3), record("d")) == {"a": "b", "d": "b"}
+    assert merged(call("a"), own, record("d"), record("e")) == {"a": "d", "b": "d"}
+
+
 def test_a_record_without_tokens_is_merged_into_its_call() -> None:
     assert merged(call("a"), record("c", usage_fields=0)) == {"c": "a"}
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from agentops.domain.dialects import genai
+from agentops.domain.dialects.langchain import ANONYMOUS_NODES
 from agentops.domain.dialects.table import Dialect, before
 from agentops.domain.dialects.tool_calls import requested
 from agentops.domain.dialects.usage import counts
-from agentops.domain.dialects.values import parse
-from agentops.domain.spans import Attributes, Kind, RawSpan
+from agentops.domain.dialects.values import name, parse
+from agentops.domain.spans import Attributes, AttributeValue, Kind, RawSpan
 
 KINDS = {
     "haystack.agent.run": Kind.AGENT,
@@ -31,7 +32,7 @@ _OUTPUTS = ("haystack.agent.step.llm.output", "haystack.component.output")
 #: What the provider said beside its answer: of a chat message, in its old form too, of a text or of an embedding.
 _METAS = tuple(f"{output}.{meta}" for output in _OUTPUTS for meta in ("replies.meta", "replies._meta", "meta"))
 # A member of an enum is looked up through its metaclass, at a fifth of a microsecond.
-_WORKFLOW = Kind.WORKFLOW
+_AGENT, _WORKFLOW = Kind.AGENT, Kind.WORKFLOW
 
 
 def kind(raw: RawSpan) -> Kind | None:
@@ -46,6 +47,12 @@ def kind(raw: RawSpan) -> Kind | None:
 def requested_tools(_: RawSpan, attributes: Attributes) -> list[dict[str, object]]:
     """From the replies."""
     return [call for output in _OUTPUTS for call in requested(parse(attributes.get(output)))]
+
+
+def finish(_: RawSpan, found_kind: Kind, fields: dict[str, AttributeValue]) -> None:
+    """A component's name is that of an agent where the component is one."""
+    if found_kind is not _AGENT or name(fields.get("agent_name")) in ANONYMOUS_NODES:
+        fields.pop("agent_name", None)
 
 
 HAYSTACK = Dialect(
@@ -72,4 +79,5 @@ HAYSTACK = Dialect(
     noise=("haystack.component.input_", "haystack.component.output_", "haystack.agent.tools", "haystack.agent.state"),
     errors=(("haystack.tool.error", True),),
     requested_tools=requested_tools,
+    finish=finish,
 )

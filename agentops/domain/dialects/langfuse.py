@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from agentops.domain.dialects import genai
-from agentops.domain.dialects.openinference import ANONYMOUS_NODES, unwrapped
+from agentops.domain.dialects.langchain import ANONYMOUS_NODES, agent_of
+from agentops.domain.dialects.openinference import unwrapped
 from agentops.domain.dialects.table import Dialect, before
 from agentops.domain.dialects.tool_calls import requested
 from agentops.domain.dialects.values import name, parse
@@ -20,13 +21,6 @@ KINDS = {
 _OBSERVATION, _META, _LEVEL = "langfuse.observation.", "langfuse.observation.metadata.", "langfuse.observation.level"
 _USAGE = f"{_OBSERVATION}usage_details."
 STATUS_ERROR = 2
-#: Counts that are part of what is written to the cache.
-_EPHEMERAL = (
-    "input_ephemeral_5m_input_tokens",
-    "input_ephemeral_1h_input_tokens",
-    "cache_creation_ephemeral_5m_input_tokens",
-    "cache_creation_ephemeral_1h_input_tokens",
-)
 #: What Anthropic calls the counts that its input leaves out.
 _APART = ("cache_read_input_tokens", "cache_creation_input_tokens")
 # A member of an enum is looked up through its metaclass, at a fifth of a microsecond.
@@ -64,9 +58,7 @@ def finish(raw: RawSpan, found_kind: Kind, fields: dict[str, AttributeValue]) ->
     elif found_kind is _TOOL:
         fields["tool_name"] = raw.name
     elif found_kind is _LLM:
-        agent = name(fields.get("created_agent")) or name(fields.get("graph_node"))
-        if agent not in ANONYMOUS_NODES:
-            fields["agent_name"] = agent
+        fields["agent_name"] = agent_of(fields)
     if found_kind in COSTED_KINDS:
         _models(raw, fields)
         usage = parse(raw.attributes.get("langfuse.observation.usage_details"))
@@ -85,10 +77,6 @@ def _models(raw: RawSpan, fields: dict[str, AttributeValue]) -> None:
 def _count(usage: dict[str, AttributeValue], fields: dict[str, AttributeValue]) -> None:
     """``input`` and ``output`` leave out what has a key of its own; the provider's own names do not."""
     counts = {key: count for key, count in usage.items() if type(count) is int and "priority" not in key}
-    if not fields.get("cache_creation"):
-        written = sum(counts.get(key, 0) for key in _EPHEMERAL)
-        if written:
-            fields["cache_creation"] = written
     if "output" in counts:
         fields["output"] = sum(count for key, count in counts.items() if key.partition("_")[0] == "output")
     if "input" not in counts:
@@ -98,8 +86,12 @@ def _count(usage: dict[str, AttributeValue], fields: dict[str, AttributeValue]) 
         # Details may overlap, so that a sum of them is too much.
         fields["input"] = total - output
     else:
-        apart = (count for key, count in counts.items() if key.startswith("input_") and key not in _EPHEMERAL)
+        apart = (count for key, count in counts.items() if key.startswith("input_") and "ephemeral" not in key)
         fields["input"] = counts["input"] + sum(apart) + sum(counts.get(key, 0) for key in _APART)
+
+
+def _ephemeral(life: str) -> tuple[str, ...]:
+    return tuple(f"{_USAGE}{holder}_ephemeral_{life}_input_tokens" for holder in ("input", "cache_creation"))
 
 
 LANGFUSE = Dialect(
@@ -126,6 +118,7 @@ LANGFUSE = Dialect(
                 f"{_USAGE}cache_creation_input_tokens",
                 f"{_USAGE}prompt_tokens_details.cache_write_tokens",
             ),
+            "cache_creation_5m": _ephemeral("5m"),
             "reasoning": (
                 f"{_USAGE}output_reasoning",
                 f"{_USAGE}output_reasoning_tokens",
@@ -144,11 +137,7 @@ LANGFUSE = Dialect(
                 f"{_USAGE}completion_tokens_details.audio_tokens",
                 f"{_USAGE}output_tokens_details.audio_tokens",
             ),
-            "cache_creation_1h": (
-                f"{_USAGE}input_ephemeral_1h_input_tokens",
-                f"{_USAGE}cache_creation_ephemeral_1h_input_tokens",
-                f"{_USAGE}cache_creation.ephemeral_1h_input_tokens",
-            ),
+            "cache_creation_1h": _ephemeral("1h"),
             "cost": (f"{_OBSERVATION}cost_details.total",),
             "prompt": (f"{_OBSERVATION}input",),
             "completion": (f"{_OBSERVATION}output",),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from agentops.domain.dialects import genai
-from agentops.domain.dialects.openinference import ANONYMOUS_NODES, unwrapped
+from agentops.domain.dialects.langchain import agent_of
+from agentops.domain.dialects.openinference import unwrapped
 from agentops.domain.dialects.table import Dialect, before
 from agentops.domain.dialects.tool_calls import requested
 from agentops.domain.dialects.usage import counts
@@ -63,8 +64,7 @@ def finish(raw: RawSpan, found_kind: Kind, fields: dict[str, AttributeValue]) ->
     elif found_kind is _TOOL:
         fields["tool_name"] = raw.name
     elif found_kind is _LLM:
-        agent = name(fields.get("created_agent")) or name(fields.get("graph_node"))
-        fields["agent_name"] = None if agent in ANONYMOUS_NODES else agent
+        fields["agent_name"] = agent_of(fields)
 
 
 LANGSMITH = Dialect(

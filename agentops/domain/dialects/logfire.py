@@ -11,7 +11,14 @@ from agentops.domain.spans import COSTED_KINDS, Attributes, AttributeValue, Kind
 
 AGENTS_SCOPE = "logfire.openai_agents"
 #: What the spans of the OpenAI Agents SDK are, by the beginning of their name.
-AGENTS_KINDS = {"Agent run": Kind.AGENT, "Function": Kind.TOOL, "Chat completion with ": Kind.LLM}
+AGENTS_KINDS = {
+    "Agent run": Kind.AGENT,
+    "Function": Kind.TOOL,
+    "Chat completion with ": Kind.LLM,
+    "OpenAI Agents trace": Kind.WORKFLOW,
+    "Task: ": Kind.WORKFLOW,
+    "Turn ": Kind.WORKFLOW,
+}
 _RAW, _DATA = "gen_ai.usage.raw", "response_data"
 #: The provider's usage object, where newer versions keep it and where older ones do.
 _HOLDERS = (_RAW, f"{_DATA}.usage")
@@ -31,8 +38,10 @@ def kind(raw: RawSpan) -> Kind | None:
         return next((found for start, found in AGENTS_KINDS.items() if raw.name.startswith(start)), None)
     if "request_data" not in attributes:
         return genai.kind(raw)
-    if " API call to " in raw.name or _is_answered_elsewhere(raw):
+    if " API call to " in raw.name:
         return _OTHER
+    if _is_answered_elsewhere(raw):
+        return Kind.WORKFLOW
     return genai.kind(raw) or (Kind.EMBEDDING if raw.name.startswith("Embedding") else Kind.LLM)
 
 
@@ -50,11 +59,15 @@ def _is_answered_elsewhere(raw: RawSpan) -> bool:
 
 def requested_tools(raw: RawSpan, attributes: Attributes) -> list[dict[str, object]]:
     """From the output messages, or from the answer itself, which older versions and the agents' spans keep."""
-    return (
-        genai.requested_tools(raw, attributes)
-        or requested(parse(attributes.get(_DATA)))
-        or requested(parse(attributes.get("response")))
-    )
+    found = genai.requested_tools(raw, attributes)
+    if not found and raw.scope == AGENTS_SCOPE:
+        # The answer is the last of the messages, or the response as it is.
+        data = parse(attributes.get("request_data"))
+        messages = data.get("messages") if isinstance(data, dict) else None
+        found = requested(
+            messages[-1] if isinstance(messages, list) and messages else parse(attributes.get("response"))
+        )
+    return found or requested(parse(attributes.get(_DATA)))
 
 
 def finish(raw: RawSpan, found_kind: Kind, fields: dict[str, AttributeValue]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from agentops.domain.dialects import genai
+from agentops.domain.dialects.langchain import agent_of, is_agent
 from agentops.domain.dialects.openinference import RESPONSE_ID
 from agentops.domain.dialects.table import Dialect, before
 from agentops.domain.dialects.tool_calls import requested
@@ -24,9 +25,12 @@ _AGENT, _LLM, _TOOL, _WORKFLOW = Kind.AGENT, Kind.LLM, Kind.TOOL, Kind.WORKFLOW
 
 
 def kind(raw: RawSpan) -> Kind | None:
-    """By the span's type."""
+    """By the span's type; a chain that LangChain made an agent is one."""
     said = name(raw.attributes.get("mlflow.spanType"))
-    return None if said is None else KINDS.get(said, _WORKFLOW)
+    if said is None:
+        return None
+    found = KINDS.get(said, _WORKFLOW)
+    return _AGENT if found is _WORKFLOW and is_agent(raw.attributes.get("metadata"), raw.name) else found
 
 
 def requested_tools(_: RawSpan, attributes: Attributes) -> list[dict[str, object]]:
@@ -46,24 +50,41 @@ def finish(raw: RawSpan, found_kind: Kind, fields: dict[str, AttributeValue]) ->
     elif found_kind is _TOOL:
         fields.setdefault("tool_name", raw.name)
     elif found_kind in COSTED_KINDS:
-        fields["cost_source"] = "local"
+        _call(found_kind, fields)
+
+
+def _call(found_kind: Kind, fields: dict[str, AttributeValue]) -> None:
+    fields["cost_source"] = "local"
+    if found_kind is _LLM:
+        fields["agent_name"] = agent_of(fields)
         output = fields.get("completion")
-        if found_kind is _LLM and isinstance(output, str) and (match := RESPONSE_ID.search(output)):
+        if isinstance(output, str) and (match := RESPONSE_ID.search(output)):
             fields.setdefault("response_id", match[1])
-        if "request_model" not in fields:
-            inputs = parse(fields.get("prompt"))
-            fields["request_model"] = inputs.get("model") if isinstance(inputs, dict) else None
+    elif "input" not in fields:
+        # Of an embedding nothing is counted, but the answer is there.
+        answer = parse(fields.get("completion"))
+        usage = answer.get("usage") if isinstance(answer, dict) else None
+        if isinstance(usage, dict) and usage.get("prompt_tokens") is not None:
+            fields["input"] = usage["prompt_tokens"]
+    if "request_model" not in fields:
+        inputs = parse(fields.get("prompt"))
+        fields["request_model"] = inputs.get("model") if isinstance(inputs, dict) else None
+    if name(fields.get("response_model")) == name(fields.get("request_model")):
+        # In LangChain the one name is that of the model that was asked for.
+        fields.pop("response_model", None)
 
 
 MLFLOW = Dialect(
     name="MLflow",
     mark="mlflow.spanType",
     kind=kind,
-    expand=((_USAGE, f"{_USAGE}."), (_COST, f"{_COST}.")),
+    expand=tuple((held, f"{held}.") for held in (_USAGE, _COST, "metadata", "invocation_params")),
     fields=before(
         {
             "provider": ("mlflow.llm.provider",),
-            "request_model": ("model",),
+            "created_agent": ("metadata.lc_agent_name",),
+            "graph_node": ("metadata.langgraph_node",),
+            "request_model": ("model", "invocation_params.model", "invocation_params.model_name"),
             "response_model": ("mlflow.llm.model",),
             "input": (f"{_USAGE}.input_tokens",),
             "output": (f"{_USAGE}.output_tokens",),
@@ -71,6 +92,8 @@ MLFLOW = Dialect(
             "cache_creation": (f"{_USAGE}.cache_creation_input_tokens",),
             "total": (f"{_USAGE}.total_tokens",),
             "cost": (f"{_COST}.total_cost",),
+            "streaming": ("invocation_params.stream",),
+            "tool_call_id": ("tool_call_id",),
             "prompt": ("mlflow.spanInputs",),
             "completion": ("mlflow.spanOutputs",),
             "arguments": ("mlflow.spanInputs",),
@@ -82,9 +105,12 @@ MLFLOW = Dialect(
     explicit=before(
         genai.EXPLICIT,
         {
-            "session": ("mlflow.trace.session", f"{_TAG}session_id", f"{_TAG}session"),
-            "user": ("mlflow.trace.user", f"{_TAG}user_id", f"{_TAG}user"),
-            "feature": (f"{_TAG}feature",),
+            "session": (
+                *("mlflow.trace.session", f"{_TAG}session_id", f"{_TAG}session"),
+                *("metadata.session_id", "metadata.thread_id"),
+            ),
+            "user": ("mlflow.trace.user", f"{_TAG}user_id", f"{_TAG}user", "metadata.user_id"),
+            "feature": (f"{_TAG}feature", "metadata.feature"),
         },
     ),
     fallback=before(genai.FALLBACK, {"feature": (f"{_TAG}tags",)}),

@@ -96,6 +96,8 @@ _OTHER, _TOOL = Kind.OTHER, Kind.TOOL
 _TEXTS = (("prompt", "input"), ("completion", "output"), ("system", "system"))
 _USAGE = ("input", "output", "cache_read", "cache_creation", "reasoning")
 _TERMS = frozenset(TERMS)
+#: Parts of what is written to the cache, which some tell without the sum.
+_WRITTEN = ("cache_creation_5m", "cache_creation_1h")
 #: Names of frameworks that some put where the provider belongs.
 _FRAMEWORKS = frozenset(
     {
@@ -333,6 +335,9 @@ def _count(span: Span, fields: Fields) -> None:
             setattr(usage, field, count)
             if count is None:
                 span.warnings.append(f"the {field} tokens of a span are not a count of tokens: they count as unknown")
+    if not usage.cache_creation and not fields.keys().isdisjoint(_WRITTEN):
+        written = sum(values.tokens(fields.get(field)) or 0 for field in _WRITTEN)
+        usage.cache_creation = written or usage.cache_creation
     cached, reasoning = (usage.cache_read or 0) + (usage.cache_creation or 0), usage.reasoning or 0
     if usage.input is None or not (cached or reasoning):
         return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from agentops.domain.dialects import genai
+from agentops.domain.dialects.langchain import agent_of, is_agent
 from agentops.domain.dialects.table import Dialect, before
 from agentops.domain.dialects.values import parse_json
 from agentops.domain.spans import COSTED_KINDS, Attributes, AttributeValue, Kind, RawSpan
@@ -26,15 +27,15 @@ OPENAI_AGENTS = "openinference.instrumentation.openai_agents"
 AGNO = "openinference.instrumentation.agno"
 #: Scopes whose ``llm.model_name`` is the name that was asked for, whatever model answered.
 ASKED_NAME_SCOPES = frozenset(
-    {"openinference.instrumentation.smolagents", "openinference.instrumentation.llama_index", OPENAI_AGENTS}
+    f"openinference.instrumentation.{framework}"
+    for framework in (
+        *("agno", "beeai", "bedrock", "crewai", "dspy", "litellm", "llama_index", "openai_agents"),
+        *("pydantic_ai", "smolagents", "vertexai"),
+    )
 )
 #: Model spans that ask no model: CrewAI counts tokens, LlamaIndex prepares a request.
 NO_CALL = re.compile(r"^InputTokenCount|_prepare_chat_with_tools$")
-#: Names of graph nodes that say what a node does, not who it is.
-ANONYMOUS_NODES = frozenset({"model", "agent", "tools", "model_request", "__start__"})
 _AGENT_SUFFIXES = (".run", "._execute_core")
-#: What LangChain says of the graphs that its ``create_agent`` makes.
-CREATED_AGENT = "langchain_create_agent"
 #: What smolagents calls every tool.
 NO_TOOL_NAME = "SimpleTool"
 #: The id of an OpenAI or Anthropic answer, wherever in the output it stands.
@@ -58,11 +59,7 @@ def kind(raw: RawSpan) -> Kind | None:
         if raw.scope == OPENAI_AGENTS and "agent.name" not in attributes and "graph.node.id" not in attributes:
             return Kind.WORKFLOW
     elif found is _WORKFLOW:
-        metadata = attributes.get("metadata")
-        if isinstance(metadata, str) and CREATED_AGENT in metadata:
-            metadata = parse_json(metadata)
-        if isinstance(metadata, dict) and metadata.get("ls_integration") == CREATED_AGENT:
-            return Kind.AGENT if metadata.get("lc_agent_name") == raw.name else found
+        return Kind.AGENT if is_agent(attributes.get("metadata"), raw.name) else found
     elif found is _LLM and NO_CALL.search(raw.name):
         return Kind.OTHER
     return found
@@ -121,9 +118,7 @@ def finish(raw: RawSpan, found_kind: Kind, fields: dict[str, AttributeValue]) ->
         if "tool_name" not in fields and raw.name != NO_TOOL_NAME:
             fields["tool_name"] = raw.name
     elif found_kind is _LLM:
-        agent = fields.get("created_agent") or fields.get("graph_node")
-        if isinstance(agent, str) and agent not in ANONYMOUS_NODES:
-            fields["agent_name"] = agent
+        fields["agent_name"] = agent_of(fields)
         output = fields.get("completion")
         if "response_id" not in fields and isinstance(output, str) and (match := RESPONSE_ID.search(output)):
             fields["response_id"] = match[1]

@@ -34,6 +34,7 @@ _TITLES = {
     "output": "output tokens, reasoning included",
     "cache_read": "of the input: read from the cache",
     "cache_creation": "of the input: written to the cache",
+    "cache_creation_5m": "of the input: written to the cache for five minutes",
     "reasoning": "of the output: reasoning",
     "cache_creation_1h": "of the input: written to the cache for an hour",
     "audio_input": "of the input: audio",

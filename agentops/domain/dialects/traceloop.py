@@ -6,7 +6,8 @@ import dataclasses
 import re
 
 from agentops.domain.dialects import genai
-from agentops.domain.dialects.openinference import ANONYMOUS_NODES, unwrapped
+from agentops.domain.dialects.langchain import ANONYMOUS_NODES
+from agentops.domain.dialects.openinference import unwrapped
 from agentops.domain.dialects.table import Dialect, Tables, before
 from agentops.domain.dialects.values import parse_json
 from agentops.domain.spans import COSTED_KINDS, Attributes, AttributeValue, Kind, RawSpan

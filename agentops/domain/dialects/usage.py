@@ -22,6 +22,8 @@ COUNTS: Tables = {
         "cache_creation_input_tokens",
         "cacheWriteInputTokens",
     ),
+    # With what is written for an hour it is all of it, where no other name tells that.
+    "cache_creation_5m": ("cache_creation.ephemeral_5m_input_tokens", "input_token_details.ephemeral_5m_input_tokens"),
     "reasoning": (
         "completion_tokens_details.reasoning_tokens",
         "output_tokens_details.reasoning_tokens",
