@@ -245,7 +245,33 @@ def test_langfuses_trace_speaks_for_spans_of_every_dialect() -> None:
         # Version 4: other names; counts that never came are NaN.
         ({"ai.usage.promptTokens": 9, "ai.usage.completionTokens": 5}, TokenUsage(9, 5)),
         ({"ai.usage.promptTokens": float("nan"), "ai.usage.completionTokens": float("nan")}, TokenUsage()),
+        (
+            {
+                "gen_ai.usage.input_tokens": 9,
+                "gen_ai.usage.output_tokens": 5,
+                "ai.response.providerMetadata": text({"openai": {"reasoningTokens": 2, "cachedPromptTokens": 4}}),
+            },
+            TokenUsage(9, 5, 4, None, 2),
+        ),
         # Version 5: Anthropic's numbers as they are, Google's without the thoughts.
+        (
+            {
+                "gen_ai.usage.input_tokens": 9,
+                "gen_ai.usage.output_tokens": 5,
+                "ai.response.providerMetadata": text(
+                    {
+                        "google": {
+                            "usageMetadata": {
+                                "cachedContentTokenCount": 4,
+                                "thoughtsTokenCount": 6,
+                                "totalTokenCount": 20,
+                            }
+                        }
+                    }
+                ),
+            },
+            TokenUsage(9, 11, 4, None, 6),
+        ),
         (
             {
                 "ai.usage.inputTokens": 302,

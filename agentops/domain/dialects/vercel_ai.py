@@ -89,6 +89,7 @@ def _first(usage: dict[str, AttributeValue], *names: str) -> int | None:
 
 
 _META, _PROVIDER = "ai.telemetry.metadata.", "ai.response.providerMetadata"
+_GEMINI = f"{_PROVIDER}.google.usageMetadata"
 
 VERCEL_AI = Dialect(
     name="Vercel AI SDK",
@@ -117,10 +118,16 @@ VERCEL_AI = Dialect(
                 "response_id": ("ai.response.id",),
                 "input": ("ai.usage.inputTokens", "ai.usage.promptTokens", "ai.usage.tokens"),
                 "output": ("ai.usage.outputTokens", "ai.usage.completionTokens"),
-                "cache_read": ("ai.usage.inputTokenDetails.cacheReadTokens", "ai.usage.cachedInputTokens"),
+                "cache_read": (
+                    *("ai.usage.inputTokenDetails.cacheReadTokens", "ai.usage.cachedInputTokens"),
+                    *(f"{_PROVIDER}.openai.cachedPromptTokens", f"{_GEMINI}.cachedContentTokenCount"),
+                ),
                 "cache_creation": ("ai.usage.inputTokenDetails.cacheWriteTokens",),
-                "reasoning": ("ai.usage.outputTokenDetails.reasoningTokens", "ai.usage.reasoningTokens"),
-                "total": ("ai.usage.totalTokens",),
+                "reasoning": (
+                    *("ai.usage.outputTokenDetails.reasoningTokens", "ai.usage.reasoningTokens"),
+                    *(f"{_PROVIDER}.openai.reasoningTokens", f"{_GEMINI}.thoughtsTokenCount"),
+                ),
+                "total": ("ai.usage.totalTokens", f"{_GEMINI}.totalTokenCount"),
                 "finish_reason": ("ai.response.finishReason", "ai.finishReason"),
                 "prompt": ("ai.prompt.messages", "ai.prompt", "ai.values", "ai.value"),
                 "completion": ("ai.response.text", "ai.response.object", "ai.result.text", "ai.response.toolCalls"),
