@@ -31,7 +31,7 @@ PROFILE = 28 * DAY
 #: Keys that are judged by themselves, and anomalies of which is told what made them.
 JUDGED, TOLD = 7, 6
 #: A key that made less than this share of an excess did not make it.
-LEAST_SHARE = 0.3
+LEAST_SHARE = 0.5
 #: Hours of an anomaly that are looked into, and weeks before that they are compared with.
 LOOKED_INTO, COMPARED = 48 * HOUR, 4
 #: Runs that are named, and how long before the first hour they may have started.
@@ -61,15 +61,17 @@ SELECT key, array_agg(hour), array_agg(cost) FROM (
 
 @dataclass(frozen=True, slots=True)
 class MonthOutlook:
-    """How the month that began on ``month`` will end: what is booked of it, and the whole month before.
+    """How the month that began on ``month`` will end: what is booked of it, and the month before.
 
-    Both are ``None`` where the rollups cannot tell.
+    Both are ``None`` where the rollups cannot tell. ``previous_since`` is the day on which spend began in the month
+    before, if it did.
     """
 
     month: date
     booked_nano: int | None
     previous_nano: int | None
     found: Forecast | NoForecast
+    previous_since: date | None = None
 
     @property
     def forecast(self) -> Forecast | None:
@@ -82,9 +84,14 @@ class MonthOutlook:
         return self.found.reason if isinstance(self.found, NoForecast) else ""
 
     @property
+    def to_come_nano(self) -> int | None:
+        """What is expected of the days to come."""
+        return self.forecast.expected_nano - self.forecast.booked_nano if self.forecast else None
+
+    @property
     def growth(self) -> float | None:
-        """The expected cost against the month before; ``None`` without the one or the other."""
-        if self.forecast is None or not self.previous_nano:
+        """The expected cost against the month before; ``None`` without the one or the whole of the other."""
+        if self.forecast is None or not self.previous_nano or self.previous_since:
             return None
         return self.forecast.expected_nano / self.previous_nano - 1
 
@@ -107,7 +114,9 @@ def month_outlook(filters: SpendFilters, *, now: datetime) -> MonthOutlook:
         left_of_today=share_to_come(_dense(_total(profile), today - PROFILE, today).costs, (now - today) / HOUR),
     )
     previous = sum(cost for day, cost in by_day.items() if before <= day < month)
-    return MonthOutlook(month.date(), booked, previous, found)
+    began = min((day for day, cost in by_day.items() if cost), default=begin)
+    since = began.date() if before < began < month else None
+    return MonthOutlook(month.date(), booked, previous, found, since)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from django.urls import path
 
-from agentops.costs import saved_pages, views
+from agentops.costs import outlook_page, saved_pages, views
 
 app_name = "costs"
 urlpatterns = [
     path("", views.spend, name="spend"),
     path("chart.json", views.spend_chart, name="chart"),
+    path("outlook/", outlook_page.outlook, name="outlook"),
     path("suggestions", views.suggestions, name="suggest"),
     path("views/", saved_pages.saved_views, name="views"),
     path("views/<int:pk>/", saved_pages.open_view, name="view"),

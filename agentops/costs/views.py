@@ -178,6 +178,7 @@ def _links(request: HttpRequest, asked: Asked) -> dict[str, Any]:
         "comparisons": COMPARISONS,
         "tops": TOPS,
         "chart_url": reverse("costs:chart") + query,
+        "outlook_url": reverse("costs:outlook") + query,
         "csv_url": reverse("costs:spend_csv") + query,
         "focus_url": reverse("billing:focus_csv") + query,
         "suggest_url": reverse("costs:suggest") + query,

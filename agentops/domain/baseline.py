@@ -19,14 +19,16 @@ from statistics import median
 HOURS_A_DAY, HOURS_A_WEEK, DAYS_A_WEEK = 24, 168, 7
 #: How far back a baseline looks, and days without which nothing is usual yet.
 DAYS_LOOKED_AT, FEWEST_DAYS = 56, 7
-#: Weeks from which on an hour of the week speaks for itself; before, the hour of the day does.
+#: Weeks from which on an hour of the week speaks for itself; before, the hour of the day does, of busy or quiet days.
 OWN_WEEKS = 3
+#: Weekdays that cost less than this share of the middle one are quiet.
+QUIET = 0.5
 #: Added to each share of the level before the logarithm: what is small beside it makes no difference.
 FLOOR = 0.5
 #: Hours that usually have a smaller share are idle.
 IDLE_SHARE = 0.05
-#: No hour is surer than this, however regular its past.
-SMALLEST_SD = 0.15
+#: No hour is surer than this, however regular its past; and no idle one so sure that what a usual hour costs is one.
+SMALLEST_SD, SMALLEST_IDLE_SD = 0.15, 0.35
 #: Fewer residuals than this tell no spread.
 FEWEST_RESIDUALS = 20
 #: A quantile tells the spread of what lies on this side of it, if so many residuals lie beyond: one incident does not.
@@ -65,7 +67,7 @@ class Baseline:
 
     @property
     def knows_weekdays(self) -> bool:
-        """Whether each hour of the week speaks for itself; else each hour of the day does for all days."""
+        """Whether each hour of the week speaks for itself; else each hour of the day does, of busy or quiet days."""
         return self.days >= OWN_WEEKS * DAYS_A_WEEK
 
     def score(self, hour: int, nano_per_hour: float) -> float:
@@ -133,12 +135,24 @@ class History:
             return Baseline(0.0, (), (), days)
         logs = self.logs[first * HOURS_A_DAY : day * HOURS_A_DAY]
         turn = self.hour_of_week(first * HOURS_A_DAY)
-        period = HOURS_A_WEEK if days >= OWN_WEEKS * DAYS_A_WEEK else HOURS_A_DAY
-        alike = [sorted(logs[(hour - turn) % period :: period]) for hour in range(period)]
-        means = [_middle(values) for values in alike]
-        sds = _sds([_residuals(values) for values in alike], means, CAUTIOUS_DAYS / days)
-        repeats = HOURS_A_WEEK // period
-        return Baseline(self.levels[day], tuple(means) * repeats, sds * repeats, days)
+        groups = list(range(HOURS_A_WEEK)) if days >= OWN_WEEKS * DAYS_A_WEEK else self._kinds_of_days(first, day)
+        alike: list[list[float]] = [[] for _ in range(max(groups) + 1)]
+        for hour, group in enumerate(groups):
+            alike[group] += logs[(hour - turn) % HOURS_A_WEEK :: HOURS_A_WEEK]
+        ordered = [sorted(values) for values in alike]
+        means = [_middle(values) for values in ordered]
+        sds = _sds([_residuals(values) for values in ordered], means, CAUTIOUS_DAYS / days)
+        return Baseline(self.levels[day], tuple(means[g] for g in groups), tuple(sds[g] for g in groups), days)
+
+    def _kinds_of_days(self, first: int, day: int) -> list[int]:
+        """The hours of the day, those of quiet weekdays apart: a number for each hour of the week."""
+        seen: list[list[float]] = [[] for _ in range(DAYS_A_WEEK)]
+        for place in range(first, day):
+            spent = sum(self.costs[place * HOURS_A_DAY : (place + 1) * HOURS_A_DAY])
+            seen[self.hour_of_week(place * HOURS_A_DAY) // HOURS_A_DAY].append(spent / self.levels[place])
+        usual = [median(shares) for shares in seen]
+        is_quiet = [share < QUIET * median(usual) for share in usual]
+        return [quiet * HOURS_A_DAY + hour for quiet in is_quiet for hour in range(HOURS_A_DAY)]
 
 
 def _middle(values: Sequence[float]) -> float:
@@ -149,6 +163,8 @@ def _middle(values: Sequence[float]) -> float:
 
 def _residuals(values: Sequence[float]) -> list[float]:
     """How far each of some sorted values lies from the median of the others, as the next one will."""
+    if len(values) == 1:
+        return []
     half, odd = divmod(len(values), 2)
     if not odd:
         return [v - values[half] for v in values[:half]] + [v - values[half - 1] for v in values[half:]]
@@ -161,8 +177,8 @@ def _residuals(values: Sequence[float]) -> list[float]:
     ]
 
 
-def _sds(residuals: Sequence[Sequence[float]], means: Sequence[float], caution: float) -> tuple[float, ...]:
-    """The spread of each hour of the day or week, from its neighbours on all days; idle hours share one."""
+def _sds(residuals: Sequence[Sequence[float]], means: Sequence[float], caution: float) -> list[float]:
+    """The spread of each hour of one or several days, from its neighbours on all of them; idle hours share one."""
     idle_below = math.log(FLOOR + IDLE_SHARE)
     is_idle = [mean < idle_below for mean in means]
     idle = _spread(list(chain.from_iterable(r for r, i in zip(residuals, is_idle, strict=True) if i)))
@@ -173,10 +189,12 @@ def _sds(residuals: Sequence[Sequence[float]], means: Sequence[float], caution: 
         near = [(hour + shift) % HOURS_A_DAY for shift in (-1, 0, 1)]
         pool = chain.from_iterable(chain.from_iterable(busy_hours[h::HOURS_A_DAY]) for h in near)
         by_hour_of_day.append(_spread(list(pool)) or busy or idle)
-    return tuple(
-        max(SMALLEST_SD, (1 + caution) * (idle or busy if idles else by_hour_of_day[hour % HOURS_A_DAY]))
+    return [
+        max(SMALLEST_IDLE_SD, (1 + caution) * (idle or busy))
+        if idles
+        else max(SMALLEST_SD, (1 + caution) * by_hour_of_day[hour % HOURS_A_DAY])
         for hour, idles in enumerate(is_idle)
-    )
+    ]
 
 
 def _spread(residuals: list[float]) -> float:

@@ -105,8 +105,8 @@
     div.append(box);
   };
   const draw = async (div) => {
-    const { json, hidden } = state.get(div);
-    const traces = json.traces.map((trace) => ({ ...coloured(trace), visible: hidden.has(trace.name) ? "legendonly" : true }));
+    const { json, marks, hidden } = state.get(div);
+    const traces = [...json.traces, ...(json.traces.length ? marks : [])].map((trace) => ({ ...coloured(trace), visible: hidden.has(trace.name) ? "legendonly" : true }));
     const xaxis = { tickformatstops: DATES, ...json.layout?.xaxis }; // a template cannot carry a list
     const layout = { ...json.layout, xaxis, template: template(), uirevision: div.dataset.chartUrl, datarevision: json.revision };
     await Plotly.react(div, traces, layout, CONFIG);
@@ -116,9 +116,10 @@
   const legend = (div) => {
     const box = document.querySelector(`[data-legend-of="${CSS.escape(div.id)}"]`);
     if (!box) return;
-    const { json, hidden } = state.get(div);
+    const { json, marks, hidden } = state.get(div);
+    const named = new Map([...json.traces, ...marks].filter((trace) => trace.name).map((trace) => [trace.name, trace]));
     box.replaceChildren(
-      ...json.traces.filter((trace) => trace.name).map((trace) => {
+      ...[...named.values()].map((trace) => {
         const item = document.createElement("button");
         item.type = "button";
         item.className = `legend-item ${trace.tone ? `tone-${trace.tone}` : `series-${trace.series ?? 5}`}${trace.hatched ? " is-hatched" : ""}`;
@@ -161,11 +162,22 @@
     }
   };
 
+  // --- What another region of the page draws over a chart: its traces come with that region.
+  const mark = (root) => {
+    for (const bearer of root.querySelectorAll("[data-marks-of]")) {
+      const div = document.getElementById(bearer.dataset.marksOf);
+      const known = div && state.get(div);
+      if (!known) continue;
+      known.marks = JSON.parse(bearer.dataset.marks).traces;
+      if (known.json) draw(div);
+    }
+  };
+
   // --- All charts of the page
   const start = (root) => {
     for (const div of root.querySelectorAll("[data-chart-url]")) {
       if (state.has(div)) continue;
-      state.set(div, { json: null, hidden: new Set(), request: null });
+      state.set(div, { json: null, marks: [], hidden: new Set(), request: null });
       for (const topic of (div.dataset.live || "").split(/\s+/).filter(Boolean)) {
         document.body.addEventListener(`live:${topic}`, () => div.isConnected && refresh(div));
       }
@@ -174,7 +186,10 @@
   };
   document.body ? document.body.append(probe) : document.addEventListener("DOMContentLoaded", () => document.body.append(probe));
   document.addEventListener("DOMContentLoaded", () => start(document));
-  document.addEventListener("htmx:afterSettle", (event) => start(event.detail.elt ?? document));
+  document.addEventListener("htmx:afterSettle", (event) => {
+    start(event.detail.elt ?? document);
+    mark(event.detail.elt ?? document);
+  });
   document.addEventListener("agentops:theme", () => {
     for (const div of document.querySelectorAll("[data-chart-url]")) if (state.get(div)?.json) draw(div);
   });

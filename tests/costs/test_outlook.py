@@ -128,6 +128,14 @@ def test_the_forecast_is_compared_with_the_whole_month_before() -> None:
     book_entries(history(60))
     told = month_outlook(SpendFilters(), now=NOW)
     assert told.growth == pytest.approx(-0.03, abs=0.06)  # a day less, and as many working days
+    assert told.previous_since is None
+
+
+def test_a_month_in_which_spend_began_is_not_compared_with() -> None:
+    book_entries(history(25))
+    told = month_outlook(SpendFilters(), now=NOW)
+    assert (told.growth, told.previous_since) == (None, (MIDNIGHT - 25 * DAY).date())
+    assert told.previous_nano
 
 
 def test_where_rollups_cannot_tell_nobody_pretends() -> None:

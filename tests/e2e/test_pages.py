@@ -28,7 +28,7 @@ PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1440, "height": 900}
 PAGES = (
     "/", "/runs/", "/runs/?status=error&sort=-cost", "/runs/?q=nothing-like-it", "/runs/{run}/", "/runs/{run}/{step}/",
     "/runs/{hostile_run}/", "/runs/{hostile_run}/{hostile_step}/", "/spend/", "/spend/?by=model&range=30d",
-    "/spend/?by=user", "/statements/", "/invoices/", "/setup/", "/operations/", "/api/v1/docs",
+    "/spend/?by=user", "/spend/outlook/", "/statements/", "/invoices/", "/setup/", "/operations/", "/api/v1/docs",
     "/prices/", "/prices/new/?kind=model", "/prices/mapping/", "/prices/mapping/new/", "/prices/unpriced/",
     "/prices/repricing/",
 )  # fmt: skip
