@@ -40,7 +40,7 @@ RUN = TOTALS | {
 STEP = {
     "span_id", "parent_span_id", "kind", "name", "agent", "provider", "request_model", "response_model", "tool",
     "arguments", "requested_tools", "status", "error_type", "started_at", "duration_ms", "cost_usd", "price",
-    "is_estimate", "merged_into", "input_tokens", "output_tokens", "cache_read_input_tokens",
+    "is_estimate", "merged_into", "merged_trace_id", "input_tokens", "output_tokens", "cache_read_input_tokens",
     "cache_creation_input_tokens", "reasoning_output_tokens",
 }  # fmt: skip
 
@@ -365,7 +365,7 @@ def test_the_same_number_of_queries_whatever_the_size(caller: Client) -> None:
         with CaptureQueriesContext(connection) as asked:
             assert caller.get(f"/api/v1/{address}").status_code == 200
         counts.append(len(asked))
-    assert counts == [2, 2, 3, 3]
+    assert counts == [2, 2, 7, 7]
 
 
 # --- Documentation
