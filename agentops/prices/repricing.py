@@ -13,19 +13,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
+from celery.exceptions import SoftTimeLimitExceeded
 from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 from psycopg import Cursor
-from psycopg.pq import Format
 
-from agentops import columns
-from agentops.columns import Booleans, Byteas, Integers, Texts, transpose
+from agentops.columns import Booleans, Byteas, Integers, Texts, books_cursor, transpose
 from agentops.costs import store as costs
 from agentops.costs.cells import Moves, add_to, place_of, stored_measures, stored_where
 from agentops.domain.pricelist import SOURCE_VERSION
@@ -35,7 +33,7 @@ from agentops.jobs import JobState
 from agentops.live.actions import publish
 from agentops.prices.models import Repricing
 from agentops.prices.spans import PricedSpan, priced_spans
-from agentops.prices.store import TOPIC, latest_revision, load_book, to_moment, to_ns
+from agentops.prices.store import TOPIC, latest_revision, load_prices, to_moment, to_ns
 from agentops.runs import store as runs
 from agentops.runs.store import MAX_NAMES, Correction, RunKey
 
@@ -43,7 +41,7 @@ log = logging.getLogger(__name__)
 
 #: Runs and spans of one transaction, for whose length ingest may wait for one of them.
 RUNS_AT_ONCE, SPANS_AT_ONCE = 200, 1_000
-#: How long a worker goes on before another job has its turn.
+#: How long a worker goes on before other work has its turn.
 SLICE_SECONDS = 30.0
 #: After this long every receiver prices by a revision, and what was priced before is booked.
 KNOWN_EVERYWHERE = timedelta(seconds=15)
@@ -120,10 +118,10 @@ def work(pk: int, *, clock: Callable[[], float] = time.monotonic, slice_seconds:
         job.release()
         return True
     try:
-        prices, until = PriceList(load_book(job.revision_id or 0)), clock() + slice_seconds
+        prices, until = load_prices(job.revision_id or 0), clock() + slice_seconds
         while (more := _step(pk, prices)) and clock() < until:
             pass
-    except OperationalError:
+    except (OperationalError, SoftTimeLimitExceeded):
         # A lock that was held for too long, a deadlock: nothing of the step was done.
         log.warning("re-pricing %s will be tried again", pk, exc_info=True)
         more = True
@@ -154,7 +152,7 @@ def starts_in(job: Repricing, now: datetime) -> timedelta:
 
 def _step(pk: int, prices: PriceList) -> bool:
     """One transaction of a job; whether to go on."""
-    with transaction.atomic(), _cursor() as cursor:
+    with transaction.atomic(), books_cursor() as cursor:
         cursor.execute(TIMEOUT)
         # Whoever holds the row does the step: another worker that was taken for dead finds where this one stopped.
         job = Repricing.objects.select_for_update().get(pk=pk)
@@ -295,13 +293,3 @@ def _topics(touched: Iterable[RunKey]) -> list[str]:
         return []
     names = traces if len(traces) <= MAX_RUN_TOPICS else ["*"]
     return ["runs", "spend", *(f"run:{name}" for name in names)]
-
-
-@contextmanager
-def _cursor() -> Iterator[Cursor[Any]]:
-    """A cursor of the books' statements on Django's connection, so that one transaction holds both."""
-    connection.ensure_connection()
-    with Cursor(connection.connection) as cursor:
-        cursor.format = Format.BINARY
-        columns.register(cursor)
-        yield cursor

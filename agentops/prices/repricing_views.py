@@ -57,8 +57,11 @@ def _start(request: HttpRequest) -> HttpResponse:
 
 
 def _repricings(request: HttpRequest, form: RepricingForm, *, status: int = 200) -> HttpResponse:
-    jobs = Repricing.objects.select_related("requested_by", "dry_run").annotate(
-        moved_nano=Sum(F("lines__new_nano") - F("lines__old_nano")), calls=Sum("lines__calls")
+    # A query that sums leaves the model's own order out.
+    jobs = (
+        Repricing.objects.select_related("requested_by", "dry_run")
+        .annotate(moved_nano=Sum(F("lines__new_nano") - F("lines__old_nano")), calls=Sum("lines__calls"))
+        .order_by("-requested_at", "-pk")
     )
     context = book_context(request, "repricings") | {"form": form, "jobs": jobs[:JOBS], "kept_since": kept_since()}
     part = "#jobs" if request.headers.get("HX-Request") else ""

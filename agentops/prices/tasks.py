@@ -13,5 +13,6 @@ from agentops.prices.models import Repricing
 def take_up() -> None:
     """Do some of every re-pricing that nobody does just now; may run twice, also at once."""
     repricing.sweep()
-    for pk in Repricing.unfinished(now=timezone.now()):
-        repricing.work(pk)
+    jobs = Repricing.unfinished(now=timezone.now())
+    for pk in jobs:
+        repricing.work(pk, slice_seconds=repricing.SLICE_SECONDS / len(jobs))

@@ -62,6 +62,11 @@
     if (!form.dataset.confirm || form.dataset.confirmed) return;
     event.preventDefault();
     if (!(await confirm(form.dataset.confirm, form.dataset.confirmAction))) return;
+    // Its region may have been refetched while the question stood there, and only a form in the page can be sent.
+    if (!form.isConnected) {
+      form.hidden = true;
+      document.body.append(form);
+    }
     form.dataset.confirmed = "yes";
     form.requestSubmit(event.submitter);
     delete form.dataset.confirmed;

@@ -266,7 +266,7 @@ def test_a_dry_run_is_asked_for_watched_applied_and_its_application_watched(
     assert "booked as adjustments" in page
     assert "It was applied already." in text(admins_client.get(f"/prices/repricing/{job.pk}/"))
     listed = text(admins_client.get("/prices/repricing/"))
-    assert f"Application {application.pk}" in listed
+    assert listed.index(f"Application {application.pk}") < listed.index(f"Dry run {job.pk}")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 from django.db import OperationalError, connection
 from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
@@ -289,7 +290,7 @@ def test_at_every_moment_of_an_application_the_books_agree_and_what_comes_meanwh
     save_entry(entry=replace(GPT, pattern="*"), by=None)
     found = dry_run()
     applied = apply_dry_run(dry_run=found, by=None)
-    prices = PriceList(repricing.load_book(found.revision_id or 0))
+    prices = repricing.load_prices(found.revision_id or 0)
     late = iter(range(8, 40))
 
     def meanwhile() -> None:
@@ -302,7 +303,10 @@ def test_at_every_moment_of_an_application_the_books_agree_and_what_comes_meanwh
     assert not dry_run().lines.exists()
 
 
-def test_a_job_that_was_cut_off_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("cut_off", [OperationalError, SoftTimeLimitExceeded])
+def test_a_job_that_was_cut_off_goes_on_where_it_stopped(
+    monkeypatch: pytest.MonkeyPatch, cut_off: type[Exception]
+) -> None:
     book_runs(range(8))
     save_entry(entry=replace(GPT, pattern="*"), by=None)
     found = dry_run()
@@ -316,7 +320,7 @@ def test_a_job_that_was_cut_off_goes_on_where_it_stopped(monkeypatch: pytest.Mon
         calls["moved"] += 1
         move(*args)
         if calls["moved"] % 2:
-            raise OperationalError
+            raise cut_off
 
     monkeypatch.setattr(repricing.costs, "move_spend", fail)
     while repricing.work(applied.pk, slice_seconds=0):
