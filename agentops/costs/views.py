@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
@@ -19,6 +20,7 @@ from agentops.costs.forms import COMPARISONS, FILTERS, INSIDE, MOST_OPEN, TOPS, 
 from agentops.costs.lines import Lines, Names, belongs
 from agentops.costs.queries import BYS, Coverage, SpendReport, Totals
 from agentops.costs.suggestions import first_address, suggest
+from agentops.domain.attribution import RULED
 from agentops.domain.periods import buckets
 from agentops.pages import page_context, zone_names
 from agentops.runs.filters import WITHOUT
@@ -89,9 +91,14 @@ def _before(asked: Asked, report: SpendReport) -> tuple[int | None, dict[str | N
 def _figures(asked: Asked, report: SpendReport) -> dict[str, Any]:
     total = report.total
     figures: dict[str, Any] = {
+        "lacking": next((name for name in RULED if getattr(asked.filters, name) == ("",)), None),
         "incomplete": report.reads == "spans" and asked.from_ < queries.kept_since(),
         "kept_since": queries.kept_since(),
     }
+    if figures["lacking"] and report.total.steps:
+        service = asked.filters.service[0] if len(asked.filters.service) == 1 else ""
+        query = urlencode({"dimension": figures["lacking"], "service": service})
+        figures["rule_url"] = f"{reverse('costs:new_rule')}?{query}"
     # With a filter it would be read from spans, three times: that would be felt.
     if report.reads == "rollups" and not any(getattr(asked.filters, name) for name in sources.DIMENSIONS):
         coverage = queries.coverage(asked.filters, asked.from_, asked.until, total.cost_nano)

@@ -106,11 +106,16 @@ class Rule:
         return all(_holds(condition, facts) for condition in self.conditions)
 
     @property
-    def words(self) -> str:
-        """The rule as a sentence."""
+    def whose(self) -> str:
+        """Which spans it speaks of."""
         spans = f"Spans of {self.service}" if self.service else "Spans of any service"
         which = f" with {' and '.join(c.words for c in self.conditions)}" if self.conditions else ""
-        return f"{spans}{which} are {self.dimension} {self.value}"
+        return f"{spans}{which}"
+
+    @property
+    def words(self) -> str:
+        """The rule as a sentence."""
+        return f"{self.whose} are {self.dimension} {self.value}"
 
 
 class Rules:

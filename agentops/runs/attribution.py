@@ -73,6 +73,26 @@ def next_runs(cursor: Cursor[Any], wanted: Wanted, *, after: Place | None, limit
     return [(row[0], bytes(row[1]), row[2]) for row in cursor.fetchall()]
 
 
+#: Runs that are looked at for those that lack something.
+MAX_LOOKED_AT = 20_000
+NEWEST_WITHOUT = """
+SELECT r.trace_id, r.service FROM (
+    SELECT * FROM runs r WHERE r.started_at >= %(since)s AND (%(service)s = '' OR r.service = %(service)s)
+    ORDER BY r.started_at DESC LIMIT {looked_at}
+) AS r WHERE r."{dimension}" IS NULL AND r.steps > 0 AND r.first_received_at >= %(since)s
+ORDER BY r.started_at DESC LIMIT %(limit)s
+"""
+
+
+def newest_without(cursor: Cursor[Any], dimension: str, *, service: str, since: datetime, limit: int) -> list[RunKey]:
+    """The newest runs of a service (empty for any) with steps but without a value in a dimension of ``RULED``."""
+    if dimension not in RULED:
+        raise ValueError(dimension)
+    statement = NEWEST_WITHOUT.format(dimension=dimension, looked_at=MAX_LOOKED_AT)
+    cursor.execute(statement, {"since": since, "service": service, "limit": limit})
+    return [(bytes(row[0]), row[1]) for row in cursor.fetchall()]
+
+
 READ = f"""
 SELECT r.trace_id, r.service, r.started_at, (r.first_received_at AT TIME ZONE 'UTC')::date,
     {", ".join(f'r."{dimension}"' for dimension in ATTRIBUTION)}, {", ".join(f"r.{d}_order" for d in ATTRIBUTION)}

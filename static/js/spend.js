@@ -9,6 +9,7 @@
 
   const input = document.getElementById("filter");
   const list = document.getElementById("filter-options");
+  const QUIET_MS = 120; // between two keys of a word
   if (!input) return;
 
   const options = () => [...list.querySelectorAll("a[role=option]")];
@@ -25,7 +26,25 @@
     if (option) input.setAttribute("aria-activedescendant", option.id);
     else input.removeAttribute("aria-activedescendant");
   };
-  const ask = () => htmx.trigger(input, "suggest");
+  let request = null;
+  const ask = async () => {
+    request?.abort();
+    request = new AbortController();
+    const asked = input.value;
+    const url = new URL(input.dataset.suggestions, location.href);
+    url.searchParams.append("filter", asked);
+    try {
+      const response = await fetch(url, { signal: request.signal });
+      if (!response.ok) return;
+      list.replaceChildren(document.createRange().createContextualFragment(await response.text()));
+    } catch {
+      return; // another question came, or the page goes
+    }
+    if (document.activeElement !== input || input.value !== asked) return;
+    show(true);
+    choose((asked && options()[0]) || null); // Enter takes the likeliest
+  };
+  let soon = 0;
   const take = (option) => {
     if (!option.dataset.fill) return (location.href = option.href);
     input.value = option.dataset.fill;
@@ -33,6 +52,11 @@
   };
 
   input.addEventListener("focus", ask);
+  input.addEventListener("input", () => {
+    choose(null); // what was chosen is an answer to another text
+    clearTimeout(soon);
+    soon = setTimeout(ask, QUIET_MS);
+  });
   input.addEventListener("keydown", (event) => {
     const all = options();
     const here = all.indexOf(active());
@@ -57,9 +81,6 @@
     take(option);
   });
   input.addEventListener("blur", () => show(false));
-  document.addEventListener("htmx:afterSwap", (event) => {
-    if (event.detail.target === list && document.activeElement === input) show(true);
-  });
   document.addEventListener("keydown", (event) => {
     const typing = event.target.closest?.("input, textarea, select, [contenteditable]");
     if (event.key !== "f" || event.ctrlKey || event.metaKey || event.altKey || typing || document.querySelector("dialog[open]")) return;
