@@ -113,7 +113,9 @@ class Lines:
 
 
 def belongs(by: By, item: Item) -> bool:
-    """Whether a key is of the dimension at all: a tool call has no model, and a model call no tool."""
+    """Whether a key has a row: a tool call has no model, and a model call no tool, but what costs is never left out."""
+    if item.totals.cost_nano:
+        return True
     if by == "model":
         return item.totals.llm_calls > 0
     return by != "tool" or item.key is not None

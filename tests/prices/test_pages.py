@@ -15,11 +15,13 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from agentops.domain.pricebook import ANY_TIER, Alias, Entry, EntryKind, TokenPrices
+from agentops.domain.spans import Kind
 from agentops.jobs import JobState
 from agentops.prices import repricing
 from agentops.prices.actions import apply_dry_run, save_alias, save_entry, start_dry_run
 from agentops.prices.models import BookRevision, PriceEntry, Repricing
 from agentops.prices.store import entry_of
+from agentops.runs.models import Span
 from tests.costs.booking import START, book_runs
 
 pytestmark = pytest.mark.django_db
@@ -337,3 +339,23 @@ def test_an_application_that_goes_on_is_no_reason_to_apply_twice(admins_client: 
     job = dry_run()
     apply_dry_run(dry_run=job, by=None)
     assert "It was applied already." in text(admins_client.post(f"/prices/repricing/{job.pk}/apply", follow=True))
+
+
+@pytest.mark.parametrize("by", ["tool", "model", "agent"])
+def test_what_tools_cost_stands_in_tables_that_sum_to_their_total(
+    admins_client: Client, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    monkeypatch.setattr(repricing, "KNOWN_EVERYWHERE", timedelta(0))
+    book_runs(range(16))
+    save_entry(entry=Entry(0, 0, EntryKind.TOOL, "search", per_call=Decimal("0.005")), by=None)
+    repricing.work(apply_dry_run(dry_run=dry_run(), by=None).pk)
+    asked = {"by": by, "range": "custom", "from": (START - timedelta(days=1)).isoformat()}
+    page = text(admins_client.get("/spend/", asked | {"until": (START + timedelta(days=3)).isoformat()}))
+    costs = re.findall(r'<tr( data-row| class="total").*?data-label="Cost"[^>]*title="\$([\d,.]+)"', page, re.DOTALL)
+    listed = [Decimal(cost) for css, cost in costs if css == " data-row"]
+    (total,) = (Decimal(cost) for css, cost in costs if css != " data-row")
+    assert len(listed) > 1
+    assert sum(listed) == total
+    if by == "tool":
+        calls = Span.objects.filter(kind=Kind.TOOL, tool="search", merged_into=None).count()
+        assert calls * Decimal("0.005") in listed
