@@ -20,6 +20,7 @@ from agentops.accounts.actions import authenticate_token
 from agentops.accounts.models import ApiToken
 from agentops.billing.api import router as billing
 from agentops.costs.api import router as costs
+from agentops.costs.attribution_api import router as attribution
 from agentops.pages import page_context
 from agentops.prices.api import router as prices
 from agentops.runs.api import router as runs
@@ -230,6 +231,7 @@ def _no_such_address(request: HttpRequest, rest: str) -> HttpResponse:
 
 api.add_router("", runs)
 api.add_router("", costs)
+api.add_router("", attribution)
 api.add_router("", billing)
 api.add_router("", prices)
 api.add_router("", fallback)  # last: what nothing above took

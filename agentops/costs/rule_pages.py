@@ -12,22 +12,20 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from agentops.accounts.models import Role, User
+from agentops.accounts.models import User
 from agentops.accounts.roles import has_role, require_role
 from agentops.costs import actions, rules
 from agentops.costs.actions import EmptyPeriod, NotApplicable
 from agentops.costs.models import AttributionRule, Reattribution
 from agentops.costs.queries import kept_since
 from agentops.costs.rule_forms import PeriodForm, RuleForm, read_conditions, rows_of
-from agentops.costs.rules import RuleChangedMeanwhile, rule_of, save_rule
+from agentops.costs.rules import MOVES, WRITES, RuleChangedMeanwhile, rule_of, save_rule
 from agentops.costs.unattributed import common_traits
 from agentops.domain.attribution import RULED, SUBJECTS, UnsoundRule
 from agentops.pages import page_context
 
 #: Jobs, and lines of one, that a page shows.
 JOBS, LINES = 50, 500
-#: Who may write rules and preview them, and who may move what is booked.
-WRITES, MOVES = Role.OWNER, Role.ADMIN
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

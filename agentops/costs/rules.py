@@ -8,11 +8,13 @@ from datetime import UTC, datetime, timedelta
 from django.db import connection, transaction
 from django.db.models import Max
 
-from agentops.accounts.models import User
+from agentops.accounts.models import Role, User
 from agentops.costs.models import AttributionRule
 from agentops.domain.attribution import Condition, Rule, Rules, check_rule
 from agentops.live.actions import publish
 
+#: Who may write rules and preview them, and who may move what is booked.
+WRITES, MOVES = Role.OWNER, Role.ADMIN
 #: The live topic of rules and re-attributions.
 TOPIC = "attribution"
 #: Changes follow each other, so that the ids of versions become visible in their order.
