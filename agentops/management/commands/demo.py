@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.management.base import BaseCommand
 
 from agentops.accounts.models import User
+from agentops.demo.attributed import attribute
 from agentops.demo.exporter import Exporter, ExportError
 from agentops.demo.history import Past, load
 from agentops.demo.live import Traffic, run
@@ -49,7 +50,9 @@ class Command(BaseCommand):
             try:
                 sent = load(past, _HISTORY_DAYS, lambda: Exporter(send_to, key, stop), stop, lambda *_: None)
                 logger.info("history: %d spans of %d days", sent, _HISTORY_DAYS)
-                settle(now=now, by=User.objects.filter(username="owner").first())
+                owner, finance = (User.objects.filter(username=name).first() for name in ("owner", "finance"))
+                settle(now=now, by=owner)
+                attribute(now=now, finance=finance, owner=owner)
             except ExportError as error:
                 logger.warning("the history is incomplete: %s", error)
 
