@@ -65,7 +65,9 @@ def _top(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         most = max((item.totals.cost_nano for item in items), default=0) or 1
         found["items"] = [(item, 100 * item.totals.cost_nano / most) for item in items]
     total = costs.spend("environment", filters, from_, until).total
-    found["coverage"] = costs.coverage(filters, from_, until, total.cost_nano)
+    coverage = costs.coverage(filters, from_, until, total.cost_nano)
+    found["coverage"] = coverage
+    found["featureless_nano"] = round((1 - coverage.feature) * total.cost_nano) if coverage.feature is not None else 0
     return found
 
 

@@ -203,3 +203,11 @@ def test_the_page_takes_as_many_statements_for_many_services_as_for_few(client: 
     few = statements()
     book_entries([_run(n + 10, now - n * HOUR, service=f"service-{n}", user=f"user {n}") for n in range(40)])
     assert statements() == few <= 32
+
+
+def test_what_has_no_feature_leads_to_where_it_can_be_attributed(client: Client) -> None:
+    book_entries([_run(1, timezone.now() - HOUR, 3)])
+    page = client.get("/").content.decode()
+    link = re.search(r'<a href="([^"]+)" title="[^"]+ without a feature">attribute \$3.00</a>', page)
+    assert link
+    assert "This is spend without a feature." in client.get(link[1].replace("&amp;", "&")).content.decode()
