@@ -15,7 +15,8 @@ from agentops.billing.charges import DIFFERENCES, KEYS, MEASURES
 from agentops.billing.statements import calendar, changed_days, of_days
 from agentops.catalog.queries import ownership
 from agentops.costs.models import MEASURES as SPEND_MEASURES
-from agentops.costs.sources import CHARGE_KEYS, SpendFilters, charge_days, charges
+from agentops.costs.sources import SpendFilters
+from agentops.costs.spans import CHARGE_KEYS, charge_days, charges
 
 #: What closed charges cannot be asked for.
 _DETAILS = ("user", "session", "release", "agent")

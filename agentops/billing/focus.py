@@ -19,7 +19,8 @@ from agentops.billing.models import ChargedTeam
 from agentops.catalog.queries import Ownership, ownership
 from agentops.costs.models import MEASURES
 from agentops.costs.queries import stream
-from agentops.costs.sources import CHARGE_KEYS, SpendFilters
+from agentops.costs.sources import SpendFilters
+from agentops.costs.spans import CHARGE_KEYS
 from agentops.domain.periods import DAY, step
 from agentops.domain.spans import PriceSource
 from agentops.domain.vendors import maker, provider_name

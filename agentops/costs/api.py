@@ -303,8 +303,6 @@ def get_anomalies(request: HttpRequest, filters: Query[Filters], by: By = "servi
     del request
     chosen, from_, until = read_filters(filters)
     told = outlook.unusual_hours(by, chosen, from_, until, now=now())
-    if not told.is_known:
-        raise HttpError(422, f"{outlook.NOT_KNOWN.capitalize()}: ask with one dimension beside service and team.")
     return {
         "items": [_anomaly_shape(unusual) for unusual in told.found],
         "from": told.judged_from,

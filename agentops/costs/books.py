@@ -16,7 +16,7 @@ from django.db import connection, transaction
 
 from agentops.costs import fold
 from agentops.costs.models import MEASURES, Dimension, Reconciliation
-from agentops.costs.sources import COUNTED, RECEIVED, SPAN_HOUR, SPAN_KEYS, SPAN_MEASURES
+from agentops.costs.spans import COUNTED, RECEIVED, SPAN_HOUR, SPAN_KEYS, SPAN_MEASURES
 from agentops.domain.periods import DAY, floor_hour, truncate
 
 #: How long the outcomes are kept.

@@ -12,7 +12,8 @@ from django.db import connection
 
 from agentops.catalog.queries import ownership
 from agentops.costs import windows
-from agentops.costs.sources import SPAN_KEYS, By, SpendFilters, cells, matching_runs
+from agentops.costs.sources import By, SpendFilters, cells, filter_parameters
+from agentops.costs.spans import SPAN_KEYS, matching_runs
 from agentops.domain.periods import ceil_hour, floor_hour
 
 #: Whether a run belongs to a key ``k``, as an index serves it.
@@ -73,13 +74,13 @@ def run_counts(filters: SpendFilters, from_: datetime, until: datetime) -> RunCo
     if not _can_count(filters):
         return None
     begin, end = floor_hour(from_), ceil_hour(until)
-    source = cells("user", filters, begin, end)
-    parameters = source.parameters | _range(begin, end)
+    parameters = filter_parameters(filters, ownership()) | _range(begin, end)
     runs, errors, running = _ask(RUNS.format(asked=_asked(filters)), parameters)
-    if source.reads == "rollups" and not (filters.service or filters.team or filters.user):
+    if windows.hold("user", filters):
         rest = windows.rest("user", filters, begin, end)
         (users,) = _ask(windows.KEYS.format(cells=rest.sql), rest.parameters)
     else:
+        source = cells("user", filters, begin, end)
         (users,) = _ask(USERS.format(cells=source.sql), source.parameters)
     return RunCounts(runs, runs - errors - running, errors, running, users)
 
@@ -91,10 +92,11 @@ def run_counts_by_key(
     if not keys or not _can_count(filters):
         return {}
     begin, end = floor_hour(from_), ceil_hour(until)
-    parameters = cells("environment", filters, begin, end).parameters | _range(begin, end) | {"keys": list(keys)}
+    owned = ownership()
+    parameters = filter_parameters(filters, owned) | _range(begin, end) | {"keys": list(keys)}
     asked = f"{_asked(filters)} AND {_KEYS[by]}"
     if by == "team":
-        owners = [owner for owner in ownership().values() if owner.team in keys]
+        owners = [owner for owner in owned.values() if owner.team in keys]
         parameters |= {"owned": [o.service for o in owners], "teams": [o.team for o in owners]}
     with connection.cursor() as cursor:
         cursor.execute(BY_KEY.format(asked=asked), parameters)

@@ -159,14 +159,15 @@ WITH moved AS (
 )
 SELECT count(*) FROM moved
 """
-#: Whole days, and blocks of them, that are over and not closed, from the first day with any spend on.
+#: Whole days, and blocks of them, that are over and not closed: from the longest block on that holds the first day with
+#: any spend. What comes for a day before that one finds the parts of each closed block closed too.
 OPEN = f"""
 SELECT n.days, g.start FROM (
     SELECT min(start) AS first FROM spend_pairs WHERE pair = ANY(ARRAY[{_DAY_PAIRS}]) AND days = 1
 ) AS f
 CROSS JOIN unnest(ARRAY[{", ".join(map(str, (1, *BLOCKS)))}]) AS n (days)
 CROSS JOIN LATERAL generate_series(
-    to_timestamp(floor(extract(epoch FROM f.first) / (n.days * 86400)) * n.days * 86400),
+    to_timestamp(floor(extract(epoch FROM f.first) / {max(BLOCKS) * 86400}) * {max(BLOCKS) * 86400}),
     %(today)s - n.days * interval '1 day', n.days * interval '1 day') AS g (start)
 LEFT JOIN spend_closed AS c ON c.days = n.days AND c.start = g.start
 WHERE c.start IS NULL ORDER BY g.start + n.days * interval '1 day', n.days LIMIT %(at_once)s

@@ -1,6 +1,6 @@
 """What is to be expected of spend, and what was not: the month's end, unusual hours, and what made them.
 
-All of it is read from rollups; where filters leave the rollups there is no answer. Days and hours are those of UTC.
+All of it is read from rollups. Days and hours are those of UTC.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from django.db import connection
 from agentops.catalog.queries import ownership
 from agentops.costs import queries
 from agentops.costs.models import Dimension
-from agentops.costs.sources import DIMENSIONS, MANY_KEYED, By, Source, SpendFilters, cells, matching_runs
+from agentops.costs.sources import DIMENSIONS, MANY_KEYED, By, Source, SpendFilters, cells, filter_parameters
+from agentops.costs.spans import matching_runs
 from agentops.domain.anomalies import Anomaly, find_anomalies
 from agentops.domain.baseline import DAYS_LOOKED_AT, FEWEST_DAYS, History, Hours
 from agentops.domain.forecast import MOST_DAYS, Forecast, NoForecast, forecast_month, share_to_come
@@ -44,9 +45,6 @@ MAKERS = {
     Dimension.MODEL: "model",
     Dimension.USER: "user",
 }
-
-#: Why there is no answer.
-NOT_KNOWN = "with these filters spend is read from runs, which do not reach back far enough"
 #: Told apart by the hour.
 HOURLY = Buckets("hour", ())
 
@@ -54,7 +52,7 @@ DAYS = "SELECT date_trunc('day', start, 'UTC'), sum(cost_nano) FROM ({cells}) AS
 HOURS = """
 SELECT key, array_agg(hour), array_agg(cost) FROM (
     SELECT key, (date_part('epoch', start) / 3600)::int AS hour, least(sum(cost_nano), 9e18)::bigint AS cost
-    FROM ({cells}) AS c {where} GROUP BY 1, 2
+    FROM ({cells}) AS c GROUP BY 1, 2
 ) AS h GROUP BY 1
 """
 
@@ -63,13 +61,12 @@ SELECT key, array_agg(hour), array_agg(cost) FROM (
 class MonthOutlook:
     """How the month that began on ``month`` will end: what is booked of it, and the month before.
 
-    Both are ``None`` where the rollups cannot tell. ``previous_since`` is the day on which spend began in the month
-    before, if it did.
+    ``previous_since`` is the day on which spend began in the month before, if it did.
     """
 
     month: date
-    booked_nano: int | None
-    previous_nano: int | None
+    booked_nano: int
+    previous_nano: int
     found: Forecast | NoForecast
     previous_since: date | None = None
 
@@ -102,8 +99,6 @@ def month_outlook(filters: SpendFilters, *, now: datetime) -> MonthOutlook:
     before = truncate(month - DAY, "month")
     begin, end = min(before, today - (MOST_DAYS + 1) * DAY), floor_hour(now) + HOUR
     source = cells("environment", filters, begin, end, buckets=buckets(begin, end, "day"))
-    if source.reads != "rollups":
-        return MonthOutlook(month.date(), None, None, NoForecast(NOT_KNOWN))
     by_day = {day: int(cost) for day, cost in _ask(DAYS.format(cells=source.sql), source.parameters)}
     profile = _hours(cells("environment", filters, today - PROFILE, today, buckets=HOURLY))
     booked = sum(cost for day, cost in by_day.items() if day >= month)
@@ -159,14 +154,13 @@ class UnusualHours:
     """The anomalies of a range, the most expensive first, and the hours of everything in it.
 
     ``judged_from`` is where judging begins: later than asked where the range is too long; ``is_cold`` where there is
-    too little history for the last hour. ``is_known`` is false where the rollups cannot tell.
+    too little history for the last hour.
     """
 
     found: tuple[Unusual, ...]
     total: Hours
     judged_from: datetime
     is_cold: bool
-    is_known: bool = True
 
 
 def unusual_hours(by: By, filters: SpendFilters, from_: datetime, until: datetime, *, now: datetime) -> UnusualHours:
@@ -178,14 +172,11 @@ def unusual_hours(by: By, filters: SpendFilters, from_: datetime, until: datetim
     begin = max(min(floor_hour(from_), end), end - LONGEST)
     since = truncate(begin - HISTORY, "day")
     everything = cells("environment", filters, since, end, buckets=HOURLY)
-    if everything.reads != "rollups":
-        return UnusualHours((), Hours(begin, ()), begin, is_cold=True, is_known=False)
     total = _dense(_total(_hours(everything)), since, end)
     found = [Unusual(a, None, is_total=True) for a in find_anomalies(total, begin, end, with_drops=True)]
     keys = _largest(by, filters, begin, end)
-    source = cells(by, filters, since, end, buckets=HOURLY)
-    if keys and source.reads == "rollups":
-        for key, hours in _hours(source, keys).items():
+    if keys:
+        for key, hours in _hours(cells(by, filters.among(by, keys), since, end, buckets=HOURLY)).items():
             anomalies = find_anomalies(_dense(hours, since, end), begin, end, with_drops=True)
             found += [Unusual(anomaly, key or None, is_total=False) for anomaly in anomalies]
     told = sorted(_unexplained(found), key=lambda u: (-u.anomaly.excess_nano, u.anomaly.start, u.key or ""))
@@ -304,7 +295,7 @@ def _runs(anomaly: Anomaly, filters: SpendFilters) -> tuple[MakingRun, ...]:
     if not all(filters.has_only_named(name) for name in steps):
         return ()
     matching = matching_runs(filters) + "".join(f" AND {_OF_STEPS[name]} && %({name})s::text[]" for name in steps)
-    parameters = cells("environment", filters, anomaly.start, anomaly.end).parameters | {
+    parameters = filter_parameters(filters, ownership()) | {
         "since": anomaly.start - RUNNING_SINCE,
         "begins": anomaly.start,
         "ends": anomaly.end,
@@ -319,11 +310,9 @@ def _runs(anomaly: Anomaly, filters: SpendFilters) -> tuple[MakingRun, ...]:
 Costs = dict[int, int]
 
 
-def _hours(source: Source, keys: Sequence[str] | None = None) -> dict[str, Costs]:
-    """What each hour of each key cost, or of some keys. One statement."""
-    where = "" if keys is None else "WHERE key = ANY(%(judged)s)"
-    statement = HOURS.format(cells=source.sql, where=where)
-    rows = _ask(statement, source.parameters | {"judged": list(keys or ())})
+def _hours(source: Source) -> dict[str, Costs]:
+    """What each hour of each key cost. One statement."""
+    rows = _ask(HOURS.format(cells=source.sql), source.parameters)
     return {key: dict(zip(hours, costs, strict=True)) for key, hours, costs in rows}
 
 

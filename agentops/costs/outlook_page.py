@@ -98,7 +98,7 @@ def outlook(request: HttpRequest) -> HttpResponse:
         "told": told,
         "lines": [_line(asked, unusual, names, owners) for unusual in told.found[:LISTED]],
         "more": len(told.found) - LISTED,
-        "is_cut": told.is_known and floor_hour(asked.from_) < told.judged_from,
+        "is_cut": floor_hour(asked.from_) < told.judged_from,
         "marks": json.dumps({"traces": _marks(asked, month, told, names, now=now)}),
         "spend_url": f"{reverse('costs:spend')}?{request.GET.urlencode()}".rstrip("?"),
     }
@@ -160,7 +160,7 @@ def _marks(
     asked: Asked, month: MonthOutlook, told: UnusualHours, names: Names, *, now: datetime
 ) -> list[dict[str, Any]]:
     """What is drawn over the page's chart; nothing where it does not show money."""
-    if asked.by == "tool" or not told.is_known:
+    if asked.by == "tool":
         return []
 
     def words(unusual: Unusual) -> str:

@@ -100,17 +100,13 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True)
 class SpendReport:
-    """Totals by key, the largest first; ``other`` sums the ``others`` keys past the limit.
-
-    ``reads`` says how far back it is complete: ``spans`` go when their retention ends.
-    """
+    """Totals by key, the largest first; ``other`` sums the ``others`` keys past the limit."""
 
     total: Totals
     items: list[Item]
     other: Totals | None = None
     others: int = 0
     series: list[Point] = field(default_factory=list)
-    reads: Literal["rollups", "runs", "spans"] = "rollups"
 
 
 _SUMS = ", ".join(f"sum({m}) AS {m}" for m in MEASURES)
@@ -124,6 +120,17 @@ WITH sums AS (
 )
 SELECT least(place, %(limit)s + 1), min(key) FILTER (WHERE place <= %(limit)s), count(*), {_SUMS}
 FROM ranked GROUP BY 1 ORDER BY 1
+"""
+#: The same of what is inside each of some keys.
+NESTED = f"""
+WITH sums AS (
+    SELECT outer_key, key, {_SUMS} FROM ({{cells}}) AS c WHERE outer_key = ANY(%(outer)s)
+    GROUP BY outer_key, key HAVING sum(steps) <> 0 OR sum(cost_nano) <> 0
+), ranked AS (
+    SELECT *, row_number() OVER (PARTITION BY outer_key ORDER BY {{order}}) AS place FROM sums
+)
+SELECT outer_key, least(place, %(limit)s + 1), min(key) FILTER (WHERE place <= %(limit)s), count(*), {_SUMS}
+FROM ranked GROUP BY 1, 2 ORDER BY 1, 2
 """
 SERIES = """
 SELECT {bucket}, array_position(%(named)s::text[], key), sum({measure})
@@ -171,30 +178,30 @@ def spend(
     """Spend of ``[from_, until)`` by a dimension; with an interval of a time zone also as a series.
 
     ``sort`` is one of ``MEASURES``, with ``-`` the largest first. The series names the same keys as the items
-    and sums the rest, in ``measure``. Two statements, or three with a series.
+    and sums the rest, in ``measure``. Half a dozen statements at most.
     """
     if sort.removeprefix("-") not in MEASURES or measure not in MEASURES:
         raise ValueError(sort, measure)
     limit = max(1, min(limit, MAX_LIMIT))
     begin, end = floor_hour(from_), ceil_hour(until)
-    told = buckets(begin, end, interval, zone) if interval else None
-    source = cells(by, filters, begin, end, buckets=told)
-    if by not in MANY_KEYED or source.reads != "rollups" or getattr(filters, by):
-        report = _ranked(source, sort, limit)
-        return replace(report, series=_series(source, told, report.items, measure)) if told else report
-    everything = cells("environment", filters, begin, end, buckets=told)
-    if filters.service or filters.team:
+    source, everything = (cells(of, filters, begin, end) for of in (by, "environment"))
+    if windows.hold(by, filters):
+        report = _largest(windows.rest(by, filters, begin, end), everything, sort, limit)
+    elif by in MANY_KEYED and not getattr(filters, by):
         report = _top(source, everything, sort, limit)
     else:
-        report = _largest(windows.rest(by, filters, begin, end), everything, sort, limit)
-    if not told:
+        report = _report(_ask(RANKED, source, {"limit": limit}, order=_order(sort)), limit)
+    if interval is None:
         return report
-    return replace(report, series=_series_of_some(source, everything, told, report.items, measure))
+    told = buckets(begin, end, interval, zone)
+    source, everything = (cells(of, filters, begin, end, buckets=told) for of in (by, "environment"))
+    if report.others:
+        return replace(report, series=_series_of_some(source, everything, told, report.items, measure))
+    return replace(report, series=_series(source, told, report.items, measure))
 
 
-def _ranked(source: Source, sort: str, limit: int) -> SpendReport:
-    """All keys in one pass."""
-    rows = _ask(RANKED, source, {"limit": limit}, order=_order(sort))
+def _report(rows: Sequence[tuple[Any, ...]], limit: int) -> SpendReport:
+    """A report of all keys in their order, the last of which is all others."""
     items = [Item(key or None, _totals(sums)) for place, key, _, *sums in rows if place <= limit]
     rest = next(((count, _totals(sums)) for place, _, count, *sums in rows if place > limit), None)
     return SpendReport(
@@ -202,7 +209,6 @@ def _ranked(source: Source, sort: str, limit: int) -> SpendReport:
         items=items,
         other=rest[1] if rest else None,
         others=rest[0] if rest else 0,
-        reads=source.reads,
     )
 
 
@@ -270,7 +276,7 @@ def _series_of_some(
 def _of_keys(source: Source, keys: Sequence[str | None]) -> Source:
     """The cells of some keys."""
     sql = f"SELECT * FROM ({source.sql}) AS k WHERE key = ANY(%(wanted_keys)s)"
-    return Source(sql, source.parameters | {"wanted_keys": [key or "" for key in keys]}, source.reads)
+    return Source(sql, source.parameters | {"wanted_keys": [key or "" for key in keys]})
 
 
 def costs_by_key(
@@ -290,7 +296,7 @@ def costs_by_key(
     }
     source = cells(by, filters, begin, ceil_hour(until), hours_at_ends=True)
     of_all = None
-    if by in MANY_KEYED and source.reads == "rollups" and not getattr(filters, by):
+    if by in MANY_KEYED and not getattr(filters, by):
         of_all = costs_by_key("environment", filters, from_, until, [])[0]
         source = _of_keys(source, keys)
     (_, total), *rows = _ask(WEIGHTED, source, parameters)
@@ -315,7 +321,14 @@ def nested(
     """
     if by == then:
         raise ValueError(then)
-    return {key: spend(then, filters.within(by, key), from_, until, limit=limit, sort=sort) for key in keys}
+    named = [key or "" for key in keys]
+    source = cells(then, filters.among(by, keys), floor_hour(from_), ceil_hour(until), within=by)
+    by_key: dict[str | None, list[tuple[Any, ...]]] = {key: [] for key in keys}
+    limit = max(1, min(limit, MAX_LIMIT))
+    more = {"limit": limit, "outer": named}
+    for outer, *row in _ask(NESTED, source, more, order=_order(sort)) if named else ():
+        by_key[outer or None].append(tuple(row))
+    return {key: _report(rows, limit) for key, rows in by_key.items()}
 
 
 def coverage(filters: SpendFilters, from_: datetime, until: datetime, total: int) -> Coverage:
@@ -327,7 +340,8 @@ def coverage(filters: SpendFilters, from_: datetime, until: datetime, total: int
     def share_with(dimension: Literal["user", "feature"]) -> float:
         if filters.has_only_named(dimension):
             return 1.0
-        return 1 - int(_ask(TOTAL, cells(dimension, filters, begin, end, key=""))[0][0]) / total
+        without = cells("environment", filters.within(dimension, None), begin, end)
+        return 1 - int(_ask(TOTAL, without)[0][0]) / total
 
     owned = [service for service, owner in ownership().items() if owner.is_owned]
     return Coverage(

@@ -1,30 +1,30 @@
-"""Where spend is read from: one SELECT of cells for each kind of question.
+"""Where spend is read from: one SELECT of cells for each kind of question, and all of it are rollups.
 
-A cell has a start, a key and the measures; a key may have any number of cells. Besides ``service``,
-``team``, ``environment`` and a value of ``by`` itself, which every source can filter by:
+A cell has a start, a key and the measures; a key may have any number of cells. Every source knows ``service``, ``team``
+and ``environment``; which one is read depends on how many other dimensions a question names, be it to group by or as
+filters:
 
-| by | filters | read from |
+| other dimensions | days inside the range | hours at its ends, or told apart |
 |---|---|---|
-| any | none | rollups of ``by``: days inside the range, hours at its edges |
-| service, team, environment | one of those with a key | rollups of that one |
-| what belongs to a run | what belongs to runs | runs inside the range; spans of runs that cross its ends |
-| any | anything else | spans of the runs that match |
-
-User, feature, session and release belong to a run, as service, team and environment do; agent, model and
-tool to a span. All of these but service, team and environment are the keys of rollups.
-Rollups outlive runs' spans: the last two rows of the table know only what retention has left.
+| none | ``spend_daily``, of services | ``spend_hourly`` |
+| one | ``spend_daily``, or closed blocks of ``spend_pairs`` and the journal | ``spend_hourly`` |
+| two, neither user nor session | ``spend_pairs`` by days and blocks, and the journal | ``spend_steps`` |
+| any | ``spend_steps``: details and the journal | ``spend_steps`` |
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Literal
 
+from django.db import connection
+
 from agentops.catalog.queries import Ownership, ownership
+from agentops.costs.fold import BOUNDED, number
 from agentops.costs.models import MEASURES, Dimension
-from agentops.domain.periods import DAY, HOUR, Buckets, ceil_hour, floor_hour, truncate
+from agentops.domain.periods import DAY, HOUR, Buckets, truncate
 from agentops.domain.spans import DEFAULT_ENVIRONMENT
 from agentops.runs.filters import Values, is_named
 
@@ -42,71 +42,17 @@ DIMENSIONS: dict[str, Dimension] = {
 #: Those that grow with what happens. Days that are over leave ``spend_daily`` for ``spend_past``; ``spend_days`` is
 #: both.
 MANY_KEYED: dict[str, Dimension] = {"user": Dimension.USER, "session": Dimension.SESSION}
-#: What a rollup of any dimension can be grouped by.
-_COLUMNS = {"service": "service", "team": "service", "environment": "environment"}
-#: What belongs to a whole run; the rest belongs to single spans.
-_OF_RUNS = frozenset({"service", "team", "environment", "user", "feature", "session", "release"})
 HOURS_PER_DAY = 24
-#: Spans are dated at most so long after their receipt; see ``CLOCK_FUTURE_SECONDS``.
-_AHEAD = timedelta(days=1)
-
-_IS_MODEL = "s.kind IN (3, 4)"
-#: A model call without a known price: it told its usage, or it succeeded and told none.
-UNPRICED = (
-    f"({_IS_MODEL} AND s.cost_nano IS NULL AND (NOT s.is_error OR coalesce(s.input_tokens, s.output_tokens, "
-    "s.cache_read_input_tokens, s.cache_creation_input_tokens, s.reasoning_output_tokens) IS NOT NULL))"
-)
-#: What one span ``s`` adds to each measure; the same as ``cells.measures_of``. Only for ``COUNTED`` spans.
-SPAN_MEASURES = {
-    "cost_nano": "coalesce(s.cost_nano, 0)",
-    "unpriced_calls": f"{UNPRICED}::int",
-    "llm_calls": f"({_IS_MODEL})::int",
-    "tool_calls": "(s.kind = 5)::int",
-    "steps": "1",
-    "errors": "s.is_error::int",
-    **{m: f"CASE WHEN {_IS_MODEL} THEN coalesce(s.{m}, 0) ELSE 0 END" for m in MEASURES[6:]},
-}
-#: Spans that count at all.
-COUNTED = "s.kind IN (3, 4, 5, 6) AND s.merged_into IS NULL"
-#: Each dimension's key, as it follows from a span ``s`` and its run ``r``.
-SPAN_KEYS = {
-    "service": "r.service",
-    "environment": f"coalesce(r.environment, '{DEFAULT_ENVIRONMENT}')",
-    "user": "coalesce(r.\"user\", '')",
-    "feature": "coalesce(r.feature, '')",
-    "session": "coalesce(r.session, '')",
-    "release": "coalesce(r.release, '')",
-    "agent": "coalesce(s.agent, '')",
-    "model": f"CASE WHEN {_IS_MODEL} THEN coalesce(nullif(s.response_model, ''), s.request_model, '') ELSE '' END",
-    "tool": "CASE WHEN s.kind = 5 THEN coalesce(s.tool, '') ELSE '' END",
-}
-SPAN_HOUR = "date_trunc('hour', to_timestamp(s.start_ns / 1000000000), 'UTC')"
-#: Spans lie in the partitions of the days on which their run received anything.
-RECEIVED = """s.received_on BETWEEN (r.first_received_at AT TIME ZONE 'UTC')::date
-        AND (r.last_received_at AT TIME ZONE 'UTC')::date"""
-#: Columns of runs as their indexes serve them, for values that are not empty; ``SPAN_KEYS`` compare with any.
-_INDEXED = {
-    "service": "r.service",
-    "user": 'r."user"',
-    **{name: f"r.{name}" for name in ("feature", "session", "release")},
-}
-#: What charges are told apart by.
-CHARGE_KEYS = {
-    **{name: SPAN_KEYS[name] for name in ("environment", "service", "feature", "model")},
-    "provider": "coalesce(s.provider, '')",
-    **{name: SPAN_KEYS[name] for name in ("agent", "tool", "user", "session", "release")},
-    "price_source": "coalesce(s.price_source, 0)",
-    "price_id": "coalesce(s.price_id, '')",
-    "tier": "coalesce(s.terms ->> 'tier', '')",
-    "is_estimate": "s.is_estimate",
-}
-_RUN_MEASURES = ", ".join(f"r.{m}" for m in MEASURES)
-_SPAN_MEASURES = ", ".join(f"{SPAN_MEASURES[m]} AS {m}" for m in MEASURES)
+#: Days that are looked up one by one at most; of more, their range is read.
+_NAMED_DAYS = 1_000
 _ROLLED = ", ".join(f"u.{m}" for m in MEASURES)
 #: The rows ``u`` of one key of a dimension. The index leads to them by way of the services' own rows ``t``, of which
 #: there are few: without them it would have to read all keys.
-_ONE_KEY = """{table} AS t JOIN {table} AS u ON u.dimension = %(dimension)s AND u.start = t.start
-    AND u.environment = t.environment AND u.service = t.service AND u.key = ANY(%(values)s)"""
+_ONE_KEY = """{table} AS t JOIN {table} AS u ON u.dimension = {dimension} AND u.start = t.start
+    AND u.environment = t.environment AND u.service = t.service"""
+#: Not folded yet, by day.
+_JOURNAL = "(SELECT to_timestamp(hour / 24 * 86400.0) AS start, * FROM spend_journal) AS u"
+STEP_COLUMNS = {name: f'u."{name}"' for name in ("service", "environment", *DIMENSIONS)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,21 +80,28 @@ class SpendFilters:
         """The same, of one key of a dimension alone."""
         if by == "environment":
             return replace(self, environment=key or DEFAULT_ENVIRONMENT)
-        only: dict[str, Any] = {by: (key or "",)}
-        return replace(self, **only)
+        return self.among(by, (key,))
+
+    def among(self, by: By, keys: Iterable[str | None]) -> SpendFilters:
+        """The same, of some keys of a dimension; of several environments, of all."""
+        only: dict[str, Any] = {by: tuple(key or "" for key in keys)}
+        return replace(self, **only) if by != "environment" else self
 
     def has_only_named(self, dimension: str) -> bool:
         """Whether the values asked for in a dimension leave out what carries none."""
         return is_named(getattr(self, dimension))
 
+    def keyed(self) -> list[str]:
+        """The dimensions with filters, without those that every source knows."""
+        return [name for name in DIMENSIONS if getattr(self, name)]
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A SELECT of cells ``(start, key, *MEASURES)`` with its parameters, and what it reads."""
+    """A SELECT of cells ``(start, key, *MEASURES)``, with an ``outer_key`` where asked for, and its parameters."""
 
     sql: str
     parameters: dict[str, Any]
-    reads: Literal["rollups", "runs", "spans"]
 
 
 def cells(
@@ -158,38 +111,37 @@ def cells(
     until: datetime,
     *,
     buckets: Buckets | None = None,
-    key: str | None = None,
+    within: By | None = None,
     hours_at_ends: bool = False,
     with_past: bool = True,
 ) -> Source:
     """The cells of ``[from_, until)``, whole hours, that an answer by ``by`` sums.
 
     ``buckets`` are what they may be told apart by at most, None for nothing at all; with ``hours_at_ends`` the
-    first and the last hour stay apart in any case. With ``key``, only the cells of that key, empty for what
-    carries none; it takes the place of a filter by ``by``. Without ``with_past``, none of ``spend_past``.
+    first and the last hour stay apart in any case. ``within`` is another dimension whose keys, as ``outer_key``, are
+    told apart too. Without ``with_past``, none of ``spend_past``. May look up which days are closed.
     """
-    owners = ownership() if by == "team" or filters.team else {}
-    other = [name for name in DIMENSIONS if name != by and getattr(filters, name)]
-    if not other or (len(other) == 1 and by in _COLUMNS):
-        dimension = other[0] if other else by
-        values: Values = getattr(filters, dimension) if dimension in DIMENSIONS else ()
-        if key is not None and dimension == by:
-            values = (key,)
-        keys = f"u.{_COLUMNS.get(by, 'key')} AS key"
-        pieces = _pieces(from_, until, buckets, hours_at_ends=hours_at_ends)
-        if dimension in MANY_KEYED and with_past:
-            pieces = [replace(piece, table=_WITH_PAST.get(piece.table, piece.table)) for piece in pieces]
-        source = _rollups(keys, dimension, values, filters, pieces, owners)
+    question = _Question(by, within, filters, ownership() if "team" in (by, within) or filters.team else {})
+    kinds = [DIMENSIONS[name] for name in question.dimensions]
+    pieces = _pieces(from_, until, buckets, hours_at_ends=hours_at_ends)
+    is_pair = len(kinds) == len(("one", "other")) and all(kind in BOUNDED for kind in kinds)
+    if len(kinds) <= 1 or is_pair:
+        is_one = len(kinds) == 1 and kinds[0] in BOUNDED
+        with_blocks = buckets is None and (is_one or (is_pair and not question.tells_services))
+        pieces = [part for piece in pieces for part in _in_blocks(piece, of_pairs=is_pair, with_blocks=with_blocks)]
     else:
-        keys = f"{SPAN_KEYS['service' if by == 'team' else by]} AS key"
-        if by in _OF_RUNS and _OF_RUNS.issuperset(other):
-            source = _runs(keys, filters, from_, until, owners, buckets)
+        pieces = [Piece("spend_hourly", from_, until)]
+    selects, parameters = list[str](), filter_parameters(filters, question.owners)
+    for place, piece in enumerate(pieces):
+        if piece.length:
+            selects.append(_of_pairs(question, piece, place))
+        elif piece.table == _JOURNAL or len(kinds) > 1:
+            selects.append(_of_steps(question, piece, place))
         else:
-            source = _spans(keys, filters, from_, until, owners)
-        if key is not None:
-            sql = f"SELECT * FROM ({source.sql}) AS c WHERE key = %(key)s"
-            source = Source(sql, source.parameters | {"key": key}, source.reads)
-    return source if by != "team" else _by_team(source, owners)
+            reads_past = with_past and any(name in MANY_KEYED for name in question.dimensions)
+            selects.append(_of_one(question, piece, place, with_past=reads_past))
+        parameters |= piece.parameters(place)
+    return _with_teams(Source(" UNION ALL ".join(selects), parameters), question)
 
 
 def whole_days(from_: datetime, until: datetime) -> tuple[datetime, datetime]:
@@ -202,13 +154,32 @@ _WITH_PAST = {"spend_daily": "spend_days"}
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A table and the part of the range that is read from it: of some days nothing, or nothing but some hours."""
+    """A table and the part of the range that is read from it: of some days nothing, or nothing but some hours.
+
+    With a ``length`` it is one of ``spend_pairs``: of the cells of so many days each.
+    """
 
     table: str
     begin: datetime
     end: datetime
     without: tuple[datetime, ...] = ()
     only: tuple[datetime, ...] = ()
+    length: int = 0
+
+    def parameters(self, place: int) -> dict[str, Any]:
+        """Its parameters in a statement of several pieces."""
+        return {
+            f"begin{place}": self.begin,
+            f"end{place}": self.end,
+            f"without{place}": list(self.without),
+            f"only{place}": list(self.only),
+        }
+
+    def condition(self, place: int, relation: str = "u") -> str:
+        """SQL that leaves of a relation's rows those of this piece."""
+        condition = f"{relation}.start >= %(begin{place})s AND {relation}.start < %(end{place})s"
+        condition += f" AND {relation}.start <> ALL(%(without{place})s)" if self.without else ""
+        return condition + (f" AND {relation}.start = ANY(%(only{place})s)" if self.only else "")
 
 
 def _pieces(from_: datetime, until: datetime, buckets: Buckets | None, *, hours_at_ends: bool = False) -> list[Piece]:
@@ -231,60 +202,132 @@ def _pieces(from_: datetime, until: datetime, buckets: Buckets | None, *, hours_
     return [piece for piece in pieces if piece.begin < piece.end]
 
 
-def _rollups(
-    keys: str,
-    dimension: str,
-    values: Values,
-    filters: SpendFilters,
-    pieces: Sequence[Piece],
-    owners: dict[str, Ownership],
-) -> Source:
-    """The rows of a dimension; ``values`` are the keys to read, empty for all: services have no keys."""
-    parameters = _wanted(filters, owners) | {"values": list(values)}
-    parameters["dimension"] = int(DIMENSIONS.get(dimension, Dimension.SERVICE))
-    is_some = bool(values) and dimension in DIMENSIONS
-    selects = []
-    for place, piece in enumerate(pieces):
-        table = piece.table
-        parameters |= {f"begin{place}": piece.begin, f"end{place}": piece.end}
-        parameters |= {f"without{place}": list(piece.without), f"only{place}": list(piece.only)}
-        by_services = is_some and table != "spend_days"  # the past has an index of its keys
-        read, relation = ("t", _ONE_KEY) if by_services else ("u", "{table} AS u")
-        where = f"{read}.dimension = {int(Dimension.SERVICE) if by_services else '%(dimension)s'}"
-        for condition, applies in (
-            ("key = ANY(%(values)s)", is_some and not by_services),
-            ("environment = %(environment)s", filters.environment),
-            ("service = ANY(%(service)s)", filters.service),
-            ("service = ANY(%(services)s)", filters.team),
-            (f"start <> ALL(%(without{place})s)", piece.without),
-            (f"start = ANY(%(only{place})s)", piece.only),
-        ):
-            where += f" AND {read}.{condition}" if applies else ""
-        selects.append(
-            f"SELECT u.start, {keys}, {_ROLLED} FROM {relation.format(table=table)} WHERE {where}"
-            f" AND {read}.start >= %(begin{place})s AND {read}.start < %(end{place})s"
-        )
-    return Source(" UNION ALL ".join(selects), parameters, "rollups")
+def _in_blocks(piece: Piece, *, of_pairs: bool, with_blocks: bool) -> list[Piece]:
+    """A piece of days as closed blocks, and what these do not cover; hours stay as they are.
+
+    Of two dimensions single days are in ``spend_pairs`` too; of one they stay where they are. What of the days that
+    are read there is still in the journal comes from the journal. Which blocks are closed only grows, and their days
+    stay: one that is closed while this is asked is read as its days.
+    """
+    if piece.table != "spend_daily":
+        return [piece]
+    blocks = _closed_blocks(piece.begin, piece.end) if with_blocks else []
+    covered = {start + place * DAY for length, start in blocks for place in range(length)}
+    if not blocks and not of_pairs:
+        return [piece]
+    found = [
+        replace(piece, table="spend_pairs", length=length, only=tuple(start for of, start in blocks if of == length))
+        for length in sorted({length for length, _ in blocks})
+    ]
+    count = (piece.end - piece.begin) // DAY
+    gone = covered.union(piece.without)
+    left = tuple(day for place in range(count) if (day := piece.begin + place * DAY) not in gone)
+    if left:
+        named = replace(piece, only=left, without=()) if count <= _NAMED_DAYS else replace(piece, without=tuple(gone))
+        found.append(replace(named, table="spend_pairs", length=1) if of_pairs else named)
+    journal = replace(piece, table=_JOURNAL)
+    return [*found, journal if of_pairs else replace(journal, only=tuple(sorted(covered)))]
 
 
-def _runs(
-    keys: str,
-    filters: SpendFilters,
-    from_: datetime,
-    until: datetime,
-    owners: dict[str, Ownership],
-    buckets: Buckets | None,
-) -> Source:
-    """Totals of runs that lie inside the range, and inside one bucket; the spans of the others."""
-    inside = "(r.started_at >= %(from)s AND r.latest_at < %(until)s)"
-    if buckets:
-        one = f"{bucket_of('r.started_at', buckets)} = {bucket_of('r.latest_at', buckets)}"
-        inside = f"({inside} AND {one})"
-    crossing = _spans(keys, filters, from_, until, owners, extra=f"AND NOT {inside}", few_runs=True)
-    whole = f"""SELECT r.started_at AS start, {keys}, {_RUN_MEASURES} FROM runs r
-        WHERE {inside} AND r.started_at < %(until)s {matching_runs(filters)}"""
-    parameters = crossing.parameters | ({"starts": list(buckets.starts)} if buckets else {})
-    return Source(f"{whole} UNION ALL {crossing.sql}", parameters, "runs")
+#: The longest first; of those a shorter one is in, only the longer.
+CLOSED = """
+SELECT days, start FROM spend_closed AS c
+WHERE days > 1 AND start >= %(begin)s AND start + days * interval '1 day' <= %(end)s
+    AND NOT EXISTS (
+        SELECT FROM spend_closed AS l WHERE l.days > c.days AND l.start <= c.start
+            AND l.start + l.days * interval '1 day' > c.start
+            AND l.start >= %(begin)s AND l.start + l.days * interval '1 day' <= %(end)s
+    )
+"""
+
+
+def _closed_blocks(begin: datetime, end: datetime) -> list[tuple[int, datetime]]:
+    """Lengths in days and starts of the fewest closed blocks that lie inside a range."""
+    with connection.cursor() as cursor:
+        cursor.execute(CLOSED, {"begin": begin, "end": end})
+        blocks: list[tuple[int, datetime]] = cursor.fetchall()
+    return blocks
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What is grouped by and left out by filters."""
+
+    by: By
+    within: By | None
+    filters: SpendFilters
+    owners: dict[str, Ownership]
+
+    @property
+    def dimensions(self) -> list[str]:
+        """The dimensions that it names, without those that every source knows."""
+        return [name for name in DIMENSIONS if name in {self.by, self.within} or getattr(self.filters, name)]
+
+    @property
+    def tells_services(self) -> bool:
+        """Whether it asks anything about services."""
+        return bool({self.by, self.within} & {"service", "team"} or self.filters.service or self.filters.team)
+
+    def select(self, relation: str, columns: Mapping[str, str], where: str) -> str:
+        """Cells of those rows ``u`` of a relation that the filters leave; ``columns`` hold the dimensions."""
+        keys = self._key(self.by, columns) + " AS key"
+        if self.within:
+            keys = f"{self._key(self.within, columns)} AS outer_key, {keys}"
+        return f"SELECT u.start, {keys}, {_ROLLED} FROM {relation} WHERE {where}{self.conditions(columns)}"
+
+    def _key(self, by: By, columns: Mapping[str, str]) -> str:
+        name = "service" if by == "team" else by
+        return columns.get(name, f"u.{name}")
+
+    def conditions(self, columns: Mapping[str, str], relation: str = "u") -> str:
+        """SQL for the filters that these columns can answer."""
+        service = columns.get("service", f"{relation}.service")
+        found = [f"{columns[name]} = ANY(%({name})s)" for name in self.filters.keyed() if name in columns]
+        if self.filters.environment:
+            found.append(f"{relation}.environment = %(environment)s")
+        if self.filters.service:
+            found.append(f"{service} = ANY(%(service)s)")
+        if self.filters.team:
+            found.append(f"{service} = ANY(%(services)s)")
+        return "".join(f" AND {condition}" for condition in found)
+
+
+def _of_one(question: _Question, piece: Piece, place: int, *, with_past: bool) -> str:
+    """The cells of a rollup of one dimension, or of services."""
+    name = next(iter(question.dimensions), None)
+    dimension = int(DIMENSIONS[name]) if name else int(Dimension.SERVICE)
+    table = _WITH_PAST.get(piece.table, piece.table) if with_past else piece.table
+    columns = {name: "u.key"} if name else {}
+    # The past has an index of its keys.
+    if name is None or not getattr(question.filters, name) or table == "spend_days":
+        return question.select(f"{table} AS u", columns, f"u.dimension = {dimension} AND {piece.condition(place)}")
+    services = question.conditions({}, "t")
+    where = f"t.dimension = {int(Dimension.SERVICE)} AND {piece.condition(place, 't')}{services}"
+    return question.select(_ONE_KEY.format(table=table, dimension=dimension), columns, where)
+
+
+def _of_pairs(question: _Question, piece: Piece, place: int) -> str:
+    """The cells of ``spend_pairs``, or what the journal has of them."""
+    first, *other = question.dimensions
+    columns = {first: "u.key"} | ({other[0]: "u.other_key"} if other else {})
+    pair = number(DIMENSIONS[first], DIMENSIONS[other[0] if other else first])
+    if not other and question.tells_services:
+        columns["service"] = "u.other_key"
+        pair = number(DIMENSIONS[first], Dimension.SERVICE)
+    where = f"u.pair = {pair} AND u.days = {piece.length} AND {piece.condition(place)}"
+    return question.select("spend_pairs AS u", columns, where)
+
+
+def _of_steps(question: _Question, piece: Piece, place: int) -> str:
+    """The cells of the details by hour and of the journal, or those of the journal by day."""
+    relation = piece.table if piece.table == _JOURNAL else "spend_steps AS u"
+    return question.select(relation, STEP_COLUMNS, piece.condition(place))
+
+
+def steps(keys: str, filters: SpendFilters, owners: dict[str, Ownership], where: str) -> str:
+    """SQL for all steps ``u`` of some time that match, with some keys and the measures."""
+    asked = _Question("service", None, filters, owners)
+    return f"SELECT u.start, {keys}, {_ROLLED} FROM spend_steps AS u WHERE {where}{asked.conditions(STEP_COLUMNS)}"
 
 
 def bucket_of(moment: str, buckets: Buckets) -> str:
@@ -294,116 +337,24 @@ def bucket_of(moment: str, buckets: Buckets) -> str:
     return f"width_bucket({moment}, %(starts)s::timestamptz[])"
 
 
-def charges(
-    filters: SpendFilters, from_: datetime, until: datetime, *, kept_since: datetime, owners: dict[str, Ownership]
-) -> Source:
-    """Spend of known cost of whole days, as ``(day, *CHARGE_KEYS, *MEASURES)``.
-
-    Days before ``kept_since`` have no spans any more: there the details answer, as far as anything of a row has a cost,
-    with what only spans know empty.
-    """
-    begin, end = charge_days(from_, until)
-    kept_since = min(max(begin, kept_since), end)
-    columns = ", ".join(f'"{name}"' for name in CHARGE_KEYS)
-    sums = ", ".join(f"sum({m}) AS {m}" for m in MEASURES)
-    day = "date_trunc('day', start, 'UTC') AS day"
-    grouped = f"SELECT {day}, {columns}, {sums} FROM ({{cells}}) AS c GROUP BY day, {columns}"
-    keys = ", ".join(f'{expression} AS "{name}"' for name, expression in CHARGE_KEYS.items())
-    spans = _spans(keys, filters, kept_since, end, owners, extra="AND s.cost_nano IS NOT NULL")
-    sql = grouped.format(cells=spans.sql)
-    parameters = spans.parameters | {"begin": begin, "kept_since": kept_since}
-    if begin < kept_since:
-        known = "sum(cost_nano) <> 0 OR (sum(unpriced_calls) = 0 AND sum(input_tokens + output_tokens) > 0)"
-        steps = _steps(CHARGE_KEYS, filters)
-        sql = f"{grouped.format(cells=steps)} HAVING {known} UNION ALL {sql}"
-    return Source(sql, parameters, "spans")
-
-
-def charge_days(from_: datetime, until: datetime) -> tuple[datetime, datetime]:
-    """The days (UTC) that a range touches, half-open."""
-    return truncate(floor_hour(from_), "day"), truncate(ceil_hour(until) + DAY - HOUR, "day")
-
-
-#: What the details know nothing of, of the keys of charges.
-_ABSENT = {"provider": "''", "price_source": "0", "price_id": "''", "tier": "''", "is_estimate": "false"}
-
-
-def _steps(keys: Iterable[str], filters: SpendFilters) -> str:
-    """The details from ``begin`` until ``kept_since`` that match, with some keys."""
-    named = ", ".join(_ABSENT.get(name, f'u."{name}"') + f' AS "{name}"' for name in keys)
-    where = "u.start >= %(begin)s AND u.start < %(kept_since)s"
-    for name in ("service", *DIMENSIONS):
-        where += f' AND u."{name}" = ANY(%({name})s)' if getattr(filters, name) else ""
-    where += " AND u.environment = %(environment)s" if filters.environment else ""
-    where += " AND u.service = ANY(%(services)s)" if filters.team else ""
-    return f"SELECT u.start, {named}, {_ROLLED} FROM spend_steps AS u WHERE {where}"
-
-
-def _spans(
-    keys: str,
-    filters: SpendFilters,
-    from_: datetime,
-    until: datetime,
-    owners: dict[str, Ownership],
-    *,
-    extra: str = "",
-    few_runs: bool = False,
-) -> Source:
-    """The counted spans of runs that match, those that match themselves and start in the range."""
-    parameters = _wanted(filters, owners) | {
-        "from": from_,
-        "until": until,
-        "from_ns": int(from_.timestamp()) * 10**9,
-        "until_ns": int(until.timestamp()) * 10**9,
-        "received_from": (from_ - _AHEAD).date(),
-    }
-    for name in ("agent", "model", "tool"):
-        if getattr(filters, name):
-            extra += f" AND {SPAN_KEYS[name]} = ANY(%({name})s)"
-    # Narrows the runs to read: a run that has the agent says so, unless it has more than it can name.
-    if filters.has_only_named("agent"):
-        extra += " AND (r.agents && %(agent)s::text[] OR cardinality(r.agents) >= 100)"
-    if filters.has_only_named("model"):
-        extra += " AND r.llm_calls > 0"
-    if filters.has_only_named("tool"):
-        extra += " AND r.tool_calls > 0"
-    # The planner cannot know that a run's spans lie in one or two partitions: few runs are looked up one by one.
-    apart = "OFFSET 0" if few_runs or filters.has_only_named("user") or filters.has_only_named("session") else ""
-    sql = f"""SELECT {SPAN_HOUR} AS start, {keys}, {_SPAN_MEASURES}
-        FROM runs r CROSS JOIN LATERAL (
-            SELECT * FROM spans s WHERE s.trace_id = r.trace_id AND s.service = r.service AND {RECEIVED} {apart}
-        ) AS s
-        WHERE r.latest_at >= %(from)s AND r.started_at < %(until)s {matching_runs(filters)}
-            AND s.received_on >= %(received_from)s AND s.start_ns >= %(from_ns)s AND s.start_ns < %(until_ns)s
-            AND {COUNTED} {extra}"""
-    return Source(sql, parameters, "spans")
-
-
-def matching_runs(filters: SpendFilters) -> str:
-    """SQL that leaves of runs ``r`` those that match what belongs to runs, with the parameters of any source."""
-    conditions = [
-        f"{column if filters.has_only_named(name) else SPAN_KEYS[name]} = ANY(%({name})s)"
-        for name, column in _INDEXED.items()
-        if getattr(filters, name)
-    ]
-    if filters.environment:
-        conditions.append(f"{SPAN_KEYS['environment']} = %(environment)s")
-    if filters.team:
-        conditions.append("r.service = ANY(%(services)s)")
-    return "".join(f" AND {condition}" for condition in conditions)
-
-
-def _wanted(filters: SpendFilters, owners: dict[str, Ownership]) -> dict[str, Any]:
+def filter_parameters(filters: SpendFilters, owners: dict[str, Ownership]) -> dict[str, Any]:
+    """The parameters of conditions by filters; a team is its services."""
     wanted: dict[str, Any] = {name: list(getattr(filters, name)) for name in ("service", *DIMENSIONS)}
     wanted["environment"] = filters.environment
     wanted["services"] = [o.service for o in owners.values() if (o.team or "") in filters.team]
     return wanted
 
 
-def _by_team(source: Source, owners: dict[str, Ownership]) -> Source:
-    owned: Sequence[Ownership] = [o for o in owners.values() if o.team]
-    sql = f"""SELECT c.start, coalesce(o.team, '') AS key, {", ".join(f"c.{m}" for m in MEASURES)}
-        FROM ({source.sql}) AS c
-        LEFT JOIN unnest(%(owned)s::text[], %(teams)s::text[]) AS o (service, team) ON o.service = c.key"""
+def _with_teams(source: Source, question: _Question) -> Source:
+    """The same with the slugs of teams where it has their services."""
+    names = [name for name, by in (("outer_key", question.within), ("key", question.by)) if by]
+    if "team" not in (question.by, question.within):
+        return source
+    by = {"outer_key": question.within, "key": question.by}
+    keys = ", ".join(f"coalesce(o.team, '') AS {name}" if by[name] == "team" else f"c.{name}" for name in names)
+    joined = next(name for name in names if by[name] == "team")
+    sql = f"""SELECT c.start, {keys}, {", ".join(f"c.{m}" for m in MEASURES)} FROM ({source.sql}) AS c
+        LEFT JOIN unnest(%(owned)s::text[], %(teams)s::text[]) AS o (service, team) ON o.service = c.{joined}"""
+    owned: Sequence[Ownership] = [o for o in question.owners.values() if o.team]
     teams = {"owned": [o.service for o in owned], "teams": [o.team for o in owned]}
-    return Source(sql, source.parameters | teams, source.reads)
+    return Source(sql, source.parameters | teams)

@@ -10,7 +10,7 @@ from psycopg import Cursor
 from agentops.columns import Byteas, Column, Integers, Texts, transpose
 from agentops.costs.cells import NS_PER_HOUR, Cells, Moves, Where, add_to
 from agentops.costs.models import MEASURES
-from agentops.costs.sources import COUNTED, SPAN_KEYS, SPAN_MEASURES
+from agentops.costs.spans import COUNTED, SPAN_KEYS, SPAN_MEASURES
 from agentops.runs.store import Booked, RunKey, SpanKey
 
 HOURS_PER_DAY = 24

@@ -92,18 +92,14 @@ def _figures(asked: Asked, report: SpendReport) -> dict[str, Any]:
     total = report.total
     figures: dict[str, Any] = {
         "lacking": next((name for name in RULED if getattr(asked.filters, name) == ("",)), None),
-        "incomplete": report.reads == "spans" and asked.from_ < queries.kept_since(),
-        "kept_since": queries.kept_since(),
     }
     if figures["lacking"] and report.total.steps:
         service = asked.filters.service[0] if len(asked.filters.service) == 1 else ""
         query = urlencode({"dimension": figures["lacking"], "service": service})
         figures["rule_url"] = f"{reverse('costs:new_rule')}?{query}"
-    # With a filter it would be read from spans, three times: that would be felt.
-    if report.reads == "rollups" and not any(getattr(asked.filters, name) for name in sources.DIMENSIONS):
-        coverage = queries.coverage(asked.filters, asked.from_, asked.until, total.cost_nano)
-        figures |= {"coverage": coverage, "uncovered": _uncovered(asked, coverage, total)}
-    if total.unpriced_calls and report.reads == "rollups":
+    coverage = queries.coverage(asked.filters, asked.from_, asked.until, total.cost_nano)
+    figures |= {"coverage": coverage, "uncovered": _uncovered(asked, coverage, total)}
+    if total.unpriced_calls:
         models = queries.spend(
             "model", asked.filters, asked.from_, asked.until, limit=NAMED_UNPRICED, sort="-unpriced_calls"
         ).items

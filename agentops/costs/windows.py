@@ -16,7 +16,7 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from agentops.costs.models import MEASURES
-from agentops.costs.sources import MANY_KEYED, By, Source, SpendFilters, cells, whole_days
+from agentops.costs.sources import DIMENSIONS, MANY_KEYED, By, Source, SpendFilters, cells, whole_days
 from agentops.domain.periods import DAY, truncate
 from agentops.pages import RANGES
 
@@ -159,10 +159,15 @@ SELECT start, key, {_MEASURES} FROM spend_past WHERE dimension = %(dimension)s {
 """
 
 
+def hold(by: By, filters: SpendFilters) -> bool:
+    """Whether the windows can answer: the only filter that they know is the environment."""
+    return by in MANY_KEYED and not (filters.service or filters.team or filters.keyed())
+
+
 def rest(by: By, filters: SpendFilters, from_: datetime, until: datetime) -> Source:
-    """The cells of ``[from_, until)``, whole hours, for ``LARGEST``; the only filter it knows is the environment."""
+    """The cells of ``[from_, until)``, whole hours, for ``LARGEST`` and ``KEYS``."""
     source = cells(by, filters, from_, until, with_past=False)
     past = _PAST.format(environment="AND environment = %(environment)s" if filters.environment else "")
     first_day, last_day = whole_days(from_, until)
-    parameters: dict[str, Any] = {"first_day": first_day, "last_day": last_day}
-    return Source(f"{source.sql} UNION ALL {past}", source.parameters | parameters, source.reads)
+    parameters: dict[str, Any] = {"first_day": first_day, "last_day": last_day, "dimension": int(DIMENSIONS[by])}
+    return Source(f"{source.sql} UNION ALL {past}", source.parameters | parameters)

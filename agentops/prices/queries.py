@@ -11,7 +11,8 @@ from django.db import connection
 
 from agentops.costs import queries as costs
 from agentops.costs.queries import Totals
-from agentops.costs.sources import UNPRICED, SpendFilters
+from agentops.costs.sources import SpendFilters
+from agentops.costs.spans import UNPRICED
 from agentops.domain.periods import DAY, ceil_hour, floor_hour
 from agentops.prices.models import ModelAlias, PriceEntry
 from agentops.prices.store import alias_of, entry_of, fields_of, to_moment, to_ns

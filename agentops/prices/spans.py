@@ -10,7 +10,7 @@ import orjson
 from psycopg import Cursor
 
 from agentops.columns import Byteas, Texts, transpose
-from agentops.costs.sources import RECEIVED
+from agentops.costs.spans import RECEIVED
 from agentops.domain.pricing import PriceList, span_cost
 from agentops.domain.spans import Cost, Kind, Span, TokenUsage
 from agentops.domain.terms import recall_terms

@@ -123,20 +123,21 @@ def test_blocks_close_when_they_are_over_and_sum_up_all_services(db: None) -> No
     assert differing_blocks() == []
 
 
-def test_days_before_the_first_one_are_closed_when_they_come(db: None) -> None:
+@pytest.mark.parametrize("days", [1, 5, 9, 20, 40])
+def test_days_before_the_first_one_are_closed_when_they_come(db: None, days: int) -> None:
     book_runs([1])
     fold.fold(now=MUCH_LATER)
-    closed = count("spend_closed")
     entries = run_entries(2)
     for entry in entries:
-        entry.span.start_ns -= 40 * 86_400 * 10**9
-        entry.span.end_ns -= 40 * 86_400 * 10**9
+        entry.span.start_ns -= days * 86_400 * 10**9
+        entry.span.end_ns -= days * 86_400 * 10**9
     with Cursor(connection.connection) as raw:
         raw.format = Format.BINARY
         columns.register(raw)
         book(raw, entries, set())
     fold.fold(now=MUCH_LATER)
-    assert count("spend_closed") > closed
+    first = count("(SELECT FROM spend_pairs AS p JOIN spend_closed AS c USING (days, start) WHERE days = 1) AS p")
+    assert first == count("spend_pairs", "days = 1")
     assert differing_blocks() == []
 
 

@@ -138,15 +138,6 @@ def test_a_month_in_which_spend_began_is_not_compared_with() -> None:
     assert told.previous_nano
 
 
-def test_where_rollups_cannot_tell_nobody_pretends() -> None:
-    book_entries(history(2))
-    asked = SpendFilters.of(user="ann", model="gpt-4o")
-    told = month_outlook(asked, now=NOW)
-    assert (told.forecast, told.booked_nano, told.growth) == (None, None, None)
-    assert told.reason == outlook.NOT_KNOWN
-    assert not unusual_hours("service", asked, WEEK_AGO, NOW, now=NOW).is_known
-
-
 def test_too_little_history_is_said() -> None:
     book_entries(history(2))
     assert "whole days" in month_outlook(SpendFilters(), now=NOW).reason

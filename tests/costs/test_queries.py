@@ -14,6 +14,7 @@ from django.db import connection
 from agentops.accounts.models import Team
 from agentops.catalog.models import Service
 from agentops.costs import queries
+from agentops.costs.fold import fold
 from agentops.costs.queries import INTERVALS, Totals
 from agentops.costs.sources import By, SpendFilters
 from agentops.costs.windows import close_days
@@ -29,6 +30,7 @@ RANGES = {
     "days and edges": (START + timedelta(hours=5, minutes=20), START + timedelta(hours=29, minutes=10)),
     "whole days": (truncate(START, "day"), truncate(START, "day") + DAYS),
     "more than a window": (START - timedelta(days=9), START + timedelta(days=9)),
+    "months": (START - timedelta(days=40), START + timedelta(days=40)),
 }
 #: One of each kind of question, and every path of ``sources``.
 FILTERS: list[dict[str, str | None]] = [
@@ -45,6 +47,8 @@ FILTERS: list[dict[str, str | None]] = [
     {"user": "y", "model": "claude-sonnet-4-5"},
     {"feature": "x", "agent": "planner", "tool": "fetch"},
     {"feature": None},
+    {"feature": "x", "model": "gpt-4o"},
+    {"release": "x", "model": "gpt-4o", "service": "service-1"},
     {"team": None, "agent": None},
     {"user": None, "model": "gpt-4o"},
 ]
@@ -98,18 +102,35 @@ def brute_force(
     return sums
 
 
-@pytest.fixture(params=["as booked", "closed, then late ones", "windows moved on", "windows gone by"])
+def close(now: datetime) -> None:
+    """What is done in the background, as if it were that late."""
+    close_days(now=now)
+    fold(now=now)
+
+
+@pytest.fixture(
+    params=[
+        "as booked",
+        "closed, then late ones",
+        "windows moved on",
+        "blocks closed, then late ones",
+        "windows gone by",
+    ]
+)
 def booked(request: pytest.FixtureRequest) -> list[tuple[dict[str, str], datetime, Totals]]:
     team = Team.objects.create(slug="blue", name="The blue team")
     Service.objects.create(slug="service-0", team=team)
     book_runs(range(16))
     if request.param != "as booked":
-        close_days(now=START + DAYS)
+        close(START + DAYS)
     book_runs(range(16, 32))
     if request.param == "windows moved on":  # the shortest has lost the first day again
-        close_days(now=START + timedelta(days=7))
+        close(START + timedelta(days=7))
+    if request.param == "blocks closed, then late ones":
+        close(START + timedelta(days=60))
+        book_runs(range(32, 40))
     if request.param == "windows gone by":
-        close_days(now=START + timedelta(days=200))
+        close(START + timedelta(days=200))
     spans = booked_spans()
     assert len(spans) > 150
     return spans
@@ -126,7 +147,7 @@ def test_every_dimension_and_range_equals_the_sum_over_spans(booked: Any, filter
             for (key, _), totals in cells.items():
                 expected[key or None] += totals
             report = queries.spend(by, asked, from_, until, interval="day")
-            assert {item.key: item.totals for item in report.items} == dict(expected), (by, from_, report.reads)
+            assert {item.key: item.totals for item in report.items} == dict(expected), (by, from_)
             assert report.total == sum(expected.values(), Totals())
             series: dict[tuple[str | None, datetime], int] = defaultdict(int)
             for (key, hour), totals in cells.items():
@@ -149,6 +170,19 @@ def test_what_is_past_the_limit_is_summed_as_other(booked: Any, by: By) -> None:
     assert (short.other or Totals()) == rest
     assert sum(point.value for point in short.series if point.is_other) == rest.cost_nano
     assert sum(point.value for point in short.series) == everything.total.cost_nano
+
+
+@pytest.mark.parametrize("filters", FILTERS, ids=str)
+def test_with_filters_too_all_keys_but_some_are_other(booked: Any, filters: dict[str, str | None]) -> None:
+    from_, until = RANGES["months"]
+    for by in get_args(By):
+        everything = queries.spend(by, SpendFilters.of(**filters), from_, until, interval="day")
+        short = queries.spend(by, SpendFilters.of(**filters), from_, until, interval="day", limit=2)
+        assert short.items == everything.items[:2], by
+        assert short.total == everything.total
+        for start in {point.start for point in everything.series}:
+            values = [point.value for point in everything.series if point.start == start]
+            assert sum(point.value for point in short.series if point.start == start) == sum(values), (by, start)
 
 
 @pytest.mark.parametrize("measure", ["llm_calls", "tool_calls", "output_tokens", "unpriced_calls"])
@@ -177,12 +211,8 @@ def test_the_period_before_counts_cut_hours_in_part(booked: Any, filters: dict[s
         expected[key or None] += totals.cost_nano * shares.get(hour, 1.0)
     asked = [*expected, "nobody"]
     total, found = queries.costs_by_key("user", SpendFilters.of(**filters), from_, until, asked)
-    if queries.spend("user", SpendFilters.of(**filters), from_, until).reads == "runs":
-        # Whole runs count where they start: nearly the same.
-        assert total <= sum(cells.values(), Totals()).cost_nano
-    else:
-        assert total == pytest.approx(sum(expected.values()), abs=1)
-        assert found == pytest.approx({**expected, "nobody": 0}, abs=1)
+    assert total == pytest.approx(sum(expected.values()), abs=1)
+    assert found == pytest.approx({**expected, "nobody": 0}, abs=1)
 
 
 @pytest.mark.parametrize("filters", FILTERS, ids=str)
@@ -228,7 +258,7 @@ def test_of_several_values_any_will_do_and_the_empty_one_is_what_carries_none(
         for (key, _), totals in brute_force(matching, by, {}, from_, until).items():
             expected[key or None] += totals
         report = queries.spend(by, SpendFilters(**values), from_, until)
-        assert {item.key: item.totals for item in report.items} == dict(expected), (by, report.reads)
+        assert {item.key: item.totals for item in report.items} == dict(expected), by
 
 
 @pytest.mark.parametrize(
@@ -258,12 +288,22 @@ def test_the_buckets_of_a_zone_hold_what_its_hours_hold(booked: Any, by: By, fil
             assert {(key, start): t.cost_nano for start, key, t in exported if t.cost_nano} == wanted
 
 
-@pytest.mark.parametrize("filters", [{}, {"service": "service-1"}, {"feature": None}], ids=str)
 @pytest.mark.parametrize(
-    ("by", "then"), [("service", "feature"), ("user", "model"), ("team", "service"), ("tool", "agent")]
+    "filters", [{}, {"service": "service-1"}, {"feature": None}, {"agent": "writer", "environment": "x"}], ids=str
+)
+@pytest.mark.parametrize(
+    ("by", "then"),
+    [
+        ("service", "feature"),
+        ("user", "model"),
+        ("team", "service"),
+        ("service", "team"),
+        ("tool", "agent"),
+        ("environment", "user"),
+    ],
 )
 def test_what_is_inside_the_keys_adds_up_to_them(booked: Any, filters: Any, by: By, then: By) -> None:
-    from_, until = RANGES["days and edges"]
+    from_, until = RANGES["more than a window"]
     asked = SpendFilters.of(**filters)
     outer = queries.spend(by, asked, from_, until).items
     found = queries.nested(by, then, asked, from_, until, [item.key for item in outer], limit=1)
