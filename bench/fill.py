@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from agentops.runs.store import MEASURES
+from agentops.domain.spans import MEASURES
 from bench.payload import LARGE
 
 #: ``Dimension.USER`` and its like, whose keys differ in a copy; this process does without Django.

@@ -13,7 +13,7 @@ from django.http import QueryDict
 
 from agentops.catalog.queries import Ownership
 from agentops.costs.queries import BYS, INTERVALS
-from agentops.costs.sources import By, SpendFilters
+from agentops.costs.sources import MANY_KEYED, By, SpendFilters
 from agentops.domain.periods import DAY, HOUR, Interval, ceil_hour, months_before
 from agentops.pages import RANGES, SHARED_PARAMETERS, UTC_ZONE, PageContext, Window
 from agentops.runs.api import clean
@@ -31,8 +31,8 @@ MAX_VALUES = 50
 #: How many rows the table shows; the rest is one.
 TOPS = (5, 10, 25, 50, 1_000)
 USUAL_TOP = 50
-#: Rows of what is inside a key, and how many keys are taken apart when all are.
-INSIDE, MOST_OPEN = 10, 25
+#: Rows of what is inside a key, and how many keys are taken apart at once: fewer by what has very many keys.
+INSIDE, MOST_OPEN, FEW_OPEN = 10, 25, 3
 #: Query-string names of the orders, and the measure that each sorts by.
 SORTS = {
     "cost": "cost_nano",
@@ -141,6 +141,11 @@ class Asked:
     def before_words(self) -> str:
         """What is compared with, behind a number."""
         return COMPARISONS[self.compare][2]
+
+    @property
+    def most_open(self) -> int:
+        """How many keys are taken apart at once."""
+        return FEW_OPEN if self.then in MANY_KEYED else MOST_OPEN
 
     @property
     def thens(self) -> list[By]:

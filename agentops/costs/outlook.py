@@ -5,7 +5,6 @@ All of it is read from rollups. Days and hours are those of UTC.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -16,7 +15,17 @@ from django.db import connection
 from agentops.catalog.queries import ownership
 from agentops.costs import queries
 from agentops.costs.models import Dimension
-from agentops.costs.sources import DIMENSIONS, MANY_KEYED, By, Source, SpendFilters, cells, filter_parameters
+from agentops.costs.sources import (
+    MANY_KEYED,
+    STEP_COLUMNS,
+    By,
+    Source,
+    SpendFilters,
+    cells,
+    filter_parameters,
+    matching,
+    steps,
+)
 from agentops.costs.spans import matching_runs
 from agentops.domain.anomalies import Anomaly, find_anomalies
 from agentops.domain.baseline import DAYS_LOOKED_AT, FEWEST_DAYS, History, Hours
@@ -38,7 +47,7 @@ LOOKED_INTO, COMPARED = 48 * HOUR, 4
 #: Runs that are named, and how long before the first hour they may have started.
 NAMED_RUNS, RUNNING_SINCE = 3, DAY
 #: What may have made an excess.
-MAKERS = {
+MAKERS: dict[Dimension, By] = {
     Dimension.SERVICE: "service",
     Dimension.FEATURE: "feature",
     Dimension.AGENT: "agent",
@@ -214,70 +223,45 @@ def _explained(by: By, filters: SpendFilters, found: Sequence[Unusual]) -> tuple
     """The same with what made them, as far as that is told."""
     spikes = [unusual for unusual in found if unusual.anomaly.kind == "spike"][:TOLD]
     narrowed = [filters if u.is_total else filters.within(by, u.key) for u in spikes]
-    makers = _makers([(unusual.anomaly, asked) for unusual, asked in zip(spikes, narrowed, strict=True)])
     told = {
-        id(unusual): replace(unusual, makers=made, runs=_runs(unusual.anomaly, asked))
-        for unusual, asked, made in zip(spikes, narrowed, makers, strict=True)
+        id(unusual): replace(unusual, makers=_makers(unusual.anomaly, asked), runs=_runs(unusual.anomaly, asked))
+        for unusual, asked in zip(spikes, narrowed, strict=True)
     }
     return tuple(told.get(id(unusual), unusual) for unusual in found)
 
 
-# Each window is compared with itself in the weeks before. A rollup knows service and environment beside its key: with
-# keys of one dimension given, all that can be told is which service made an excess.
+# The hours of an anomaly are compared with the same hours in the weeks before.
 MADE = f"""
-WITH windows AS (
-    SELECT * FROM jsonb_to_recordset(%(windows)s::jsonb) AS w (
-        place int, begins timestamptz, ends timestamptz, dimensions smallint[], keys text[], services text[],
-        environment text)
-), told AS (
-    SELECT place, CASE WHEN w.keys IS NULL THEN u.dimension ELSE {int(Dimension.SERVICE)} END AS dimension,
-        CASE WHEN w.keys IS NULL AND u.dimension <> {int(Dimension.SERVICE)} THEN u.key ELSE u.service END AS name,
-        sum(CASE WHEN back = 0 THEN cost_nano ELSE -cost_nano / {COMPARED} END) AS excess
-    FROM windows AS w CROSS JOIN generate_series(0, {COMPARED}) AS back CROSS JOIN LATERAL (
-        SELECT dimension, service, key, cost_nano FROM spend_hourly
-        WHERE dimension = ANY(w.dimensions) AND start >= w.begins - back * interval '7 days'
-            AND start < w.ends - back * interval '7 days' AND (w.keys IS NULL OR key = ANY(w.keys))
-            AND (w.services IS NULL OR service = ANY(w.services))
-            AND (w.environment = '' OR environment = w.environment)
-    ) AS u GROUP BY 1, 2, 3
-)
-SELECT DISTINCT ON (place, dimension) place, dimension, name, excess FROM told
-WHERE name <> '' AND excess > 0 ORDER BY place, dimension, excess DESC, name
+SELECT DISTINCT ON (dimension) dimension, name, excess FROM (
+    SELECT dimension, name,
+        sum(CASE WHEN start >= %(begins)s THEN cost_nano ELSE -cost_nano / {COMPARED} END) AS excess
+    FROM ({{costs}}) AS c (start, dimension, name, cost_nano) WHERE name <> '' GROUP BY 1, 2
+) AS told WHERE excess > 0 ORDER BY dimension, excess DESC, name
 """
+_OF_ONE = f"""
+SELECT u.start, u.dimension, CASE u.dimension WHEN {int(Dimension.SERVICE)} THEN u.service ELSE u.key END AS name,
+    u.cost_nano
+FROM spend_hourly AS u WHERE u.dimension = ANY(%(dimensions)s) AND u.start = ANY(%(hours)s) {{matching}}"""
 
 
-def _makers(asked: Sequence[tuple[Anomaly, SpendFilters]]) -> list[tuple[Maker, ...]]:
-    """What made most of each anomaly's excess. One statement."""
-    windows = [_window(place, *one) for place, one in enumerate(asked)]
-    made: list[list[Maker]] = [[] for _ in asked]
-    for place, dimension, name, excess in _ask(MADE, {"windows": json.dumps(windows)}) if windows else []:
-        share = min(1.0, float(excess) / asked[place][0].excess_nano)
-        if share >= LEAST_SHARE:
-            by: Any = MAKERS[Dimension(dimension)]
-            made[place].append(Maker(by, name, share))
-    return [tuple(makers) for makers in made]
-
-
-def _window(place: int, anomaly: Anomaly, filters: SpendFilters) -> dict[str, Any]:
-    """Where to look for what made an anomaly."""
-    services = list(filters.service) or None
-    if filters.team:
-        of_team = [o.service for o in ownership().values() if (o.team or "") in filters.team]
-        services = [name for name in of_team if services is None or name in services]
-    fixed = next((name for name in DIMENSIONS if getattr(filters, name)), None)
-    is_one_service = services is not None and len(services) == 1
-    dimensions = [DIMENSIONS[fixed]] if fixed else list(MAKERS)
-    if is_one_service:
-        dimensions = [] if fixed else [d for d in MAKERS if d != Dimension.SERVICE]
-    return {
-        "place": place,
-        "begins": anomaly.start.isoformat(),
-        "ends": min(anomaly.end, anomaly.start + LOOKED_INTO).isoformat(),
-        "dimensions": dimensions,
-        "keys": list(getattr(filters, fixed)) if fixed else None,
-        "services": services,
-        "environment": filters.environment,
-    }
+def _makers(anomaly: Anomaly, filters: SpendFilters) -> tuple[Maker, ...]:
+    """What made most of an anomaly's excess, of what the filters leave open. One statement."""
+    owners = ownership()
+    dimensions = {d: name for d, name in MAKERS.items() if len(getattr(filters, name)) != 1}
+    if filters.team and sum((owner.team or "") in filters.team for owner in owners.values()) == 1:
+        dimensions.pop(Dimension.SERVICE, None)
+    length = min(anomaly.end - anomaly.start, LOOKED_INTO) // HOUR
+    hours = [anomaly.start + place * HOUR - back * WEEK for back in range(COMPARED + 1) for place in range(length)]
+    parameters = {"begins": anomaly.start, "hours": hours, "dimensions": [int(d) for d in dimensions]}
+    if filters.keyed():
+        names = ", ".join(f"({int(d)}, {STEP_COLUMNS[name]})" for d, name in dimensions.items())
+        told = steps(", ".join(STEP_COLUMNS[name] for name in dimensions.values()), filters, "u.start = ANY(%(hours)s)")
+        costs = f"SELECT u.start, p.*, u.cost_nano FROM ({told}) AS u CROSS JOIN LATERAL (VALUES {names}) AS p"
+    else:
+        costs = _OF_ONE.format(matching=matching(filters, {}))
+    rows = _ask(MADE.format(costs=costs), filter_parameters(filters, owners) | parameters) if dimensions else []
+    made = [(dimension, name, min(1.0, float(excess) / anomaly.excess_nano)) for dimension, name, excess in rows]
+    return tuple(Maker(dimensions[d], name, share) for d, name, share in made if share >= LEAST_SHARE)
 
 
 #: What runs know of their steps.

@@ -184,18 +184,21 @@ def spend(
         raise ValueError(sort, measure)
     limit = max(1, min(limit, MAX_LIMIT))
     begin, end = floor_hour(from_), ceil_hour(until)
-    source, everything = (cells(of, filters, begin, end) for of in (by, "environment"))
-    if windows.hold(by, filters):
-        report = _largest(windows.rest(by, filters, begin, end), everything, sort, limit)
-    elif by in MANY_KEYED and not getattr(filters, by):
-        report = _top(source, everything, sort, limit)
+    source = cells(by, filters, begin, end)
+    if by in MANY_KEYED and not getattr(filters, by):
+        everything = cells("environment", filters, begin, end)
+        if windows.hold(by, filters):
+            report = _largest(windows.rest(by, filters, begin, end), everything, sort, limit)
+        else:
+            report = _top(source, everything, sort, limit)
     else:
         report = _report(_ask(RANKED, source, {"limit": limit}, order=_order(sort)), limit)
     if interval is None:
         return report
     told = buckets(begin, end, interval, zone)
-    source, everything = (cells(of, filters, begin, end, buckets=told) for of in (by, "environment"))
+    source = cells(by, filters, begin, end, buckets=told)
     if report.others:
+        everything = cells("environment", filters, begin, end, buckets=told)
         return replace(report, series=_series_of_some(source, everything, told, report.items, measure))
     return replace(report, series=_series(source, told, report.items, measure))
 
@@ -321,6 +324,8 @@ def nested(
     """
     if by == then:
         raise ValueError(then)
+    if then in MANY_KEYED:  # one at a time they need not all be summed up
+        return {key: spend(then, filters.within(by, key), from_, until, limit=limit, sort=sort) for key in keys}
     named = [key or "" for key in keys]
     source = cells(then, filters.among(by, keys), floor_hour(from_), ceil_hour(until), within=by)
     by_key: dict[str | None, list[tuple[Any, ...]]] = {key: [] for key in keys}

@@ -273,23 +273,24 @@ class _Question:
         keys = self._key(self.by, columns) + " AS key"
         if self.within:
             keys = f"{self._key(self.within, columns)} AS outer_key, {keys}"
-        return f"SELECT u.start, {keys}, {_ROLLED} FROM {relation} WHERE {where}{self.conditions(columns)}"
+        return f"SELECT u.start, {keys}, {_ROLLED} FROM {relation} WHERE {where}{matching(self.filters, columns)}"
 
     def _key(self, by: By, columns: Mapping[str, str]) -> str:
         name = "service" if by == "team" else by
         return columns.get(name, f"u.{name}")
 
-    def conditions(self, columns: Mapping[str, str], relation: str = "u") -> str:
-        """SQL for the filters that these columns can answer."""
-        service = columns.get("service", f"{relation}.service")
-        found = [f"{columns[name]} = ANY(%({name})s)" for name in self.filters.keyed() if name in columns]
-        if self.filters.environment:
-            found.append(f"{relation}.environment = %(environment)s")
-        if self.filters.service:
-            found.append(f"{service} = ANY(%(service)s)")
-        if self.filters.team:
-            found.append(f"{service} = ANY(%(services)s)")
-        return "".join(f" AND {condition}" for condition in found)
+
+def matching(filters: SpendFilters, columns: Mapping[str, str], relation: str = "u") -> str:
+    """SQL for the filters that a relation with these columns can answer, each after an AND."""
+    service = columns.get("service", f"{relation}.service")
+    found = [f"{columns[name]} = ANY(%({name})s)" for name in filters.keyed() if name in columns]
+    if filters.environment:
+        found.append(f"{relation}.environment = %(environment)s")
+    if filters.service:
+        found.append(f"{service} = ANY(%(service)s)")
+    if filters.team:
+        found.append(f"{service} = ANY(%(services)s)")
+    return "".join(f" AND {condition}" for condition in found)
 
 
 def _of_one(question: _Question, piece: Piece, place: int, *, with_past: bool) -> str:
@@ -301,7 +302,7 @@ def _of_one(question: _Question, piece: Piece, place: int, *, with_past: bool) -
     # The past has an index of its keys.
     if name is None or not getattr(question.filters, name) or table == "spend_days":
         return question.select(f"{table} AS u", columns, f"u.dimension = {dimension} AND {piece.condition(place)}")
-    services = question.conditions({}, "t")
+    services = matching(question.filters, {}, "t")
     where = f"t.dimension = {int(Dimension.SERVICE)} AND {piece.condition(place, 't')}{services}"
     return question.select(_ONE_KEY.format(table=table, dimension=dimension), columns, where)
 
@@ -324,10 +325,9 @@ def _of_steps(question: _Question, piece: Piece, place: int) -> str:
     return question.select(relation, STEP_COLUMNS, piece.condition(place))
 
 
-def steps(keys: str, filters: SpendFilters, owners: dict[str, Ownership], where: str) -> str:
+def steps(keys: str, filters: SpendFilters, where: str) -> str:
     """SQL for all steps ``u`` of some time that match, with some keys and the measures."""
-    asked = _Question("service", None, filters, owners)
-    return f"SELECT u.start, {keys}, {_ROLLED} FROM spend_steps AS u WHERE {where}{asked.conditions(STEP_COLUMNS)}"
+    return f"SELECT u.start, {keys}, {_ROLLED} FROM spend_steps AS u WHERE {where}{matching(filters, STEP_COLUMNS)}"
 
 
 def bucket_of(moment: str, buckets: Buckets) -> str:

@@ -92,7 +92,7 @@ def charges(
     if begin < kept_since:
         known = "sum(cost_nano) <> 0 OR (sum(unpriced_calls) = 0 AND sum(input_tokens + output_tokens) > 0)"
         told = ", ".join(_ABSENT.get(name, f'u."{name}"') + f' AS "{name}"' for name in CHARGE_KEYS)
-        gone = steps(told, filters, owners, "u.start >= %(begin)s AND u.start < %(kept_since)s")
+        gone = steps(told, filters, "u.start >= %(begin)s AND u.start < %(kept_since)s")
         sql = f"{grouped.format(cells=gone)} HAVING {known} UNION ALL {sql}"
     return Source(sql, parameters)
 

@@ -16,7 +16,7 @@ from agentops.accounts.models import Team
 from agentops.catalog.queries import ownership
 from agentops.costs import charts, counts, exports, queries, saved_pages, sources
 from agentops.costs.counts import RunCounts
-from agentops.costs.forms import COMPARISONS, FILTERS, INSIDE, MOST_OPEN, TOPS, Asked, read_spend
+from agentops.costs.forms import COMPARISONS, FILTERS, INSIDE, TOPS, Asked, read_spend
 from agentops.costs.lines import Lines, Names, belongs
 from agentops.costs.queries import BYS, Coverage, SpendReport, Totals
 from agentops.costs.suggestions import first_address, suggest
@@ -128,7 +128,7 @@ def _table(
 ) -> dict[str, Any]:
     items = [item for item in report.items if belongs(asked.by, item)]
     keys = [item.key for item in items]
-    opened = keys[:MOST_OPEN] if asked.all_open else [key for key in keys if key in asked.opened]
+    opened = (keys if asked.all_open else [key for key in keys if key in asked.opened])[: asked.most_open]
     inside = queries.nested(
         asked.by, asked.then, asked.filters, asked.from_, asked.until, opened, limit=INSIDE, sort=asked.measure
     )

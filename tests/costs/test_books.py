@@ -11,9 +11,9 @@ from django.utils import timezone
 from agentops.costs import books
 from agentops.costs.fold import fold
 from agentops.costs.models import Reconciliation
-from agentops.costs.sources import DAY, floor_hour
 from agentops.costs.tasks import reconcile
 from agentops.costs.windows import close_days
+from agentops.domain.periods import DAY, floor_hour
 from tests.costs.booking import START, book_runs
 
 ONE_SPAN = "(trace_id, span_id) = (SELECT trace_id, span_id FROM spans WHERE kind = 3 AND merged_into IS NULL LIMIT 1)"
