@@ -14,6 +14,7 @@ from agentops.costs.forms import Asked
 from agentops.costs.queries import Item, SpendReport, Totals
 from agentops.costs.sources import By, SpendFilters
 from agentops.domain.economics import UnitCosts, unit_costs
+from agentops.domain.spans import OTHER
 
 #: What keys are called, by dimension, where they go by another name.
 Names = Mapping[str, Mapping[str, str]]
@@ -45,6 +46,11 @@ class Line:
     rest: Line | None = None
     others: int = 0
     others_url: str = ""
+
+    @property
+    def is_too_many(self) -> bool:
+        """Whether it sums the values that were too many of their kind in a day."""
+        return self.key == OTHER
 
 
 class Lines:

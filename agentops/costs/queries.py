@@ -17,10 +17,13 @@ from django.utils import timezone
 from agentops.catalog.queries import ownership
 from agentops.costs import windows
 from agentops.costs.models import MEASURES
-from agentops.costs.sources import MANY_KEYED, By, Source, SpendFilters, bucket_of, cells
+from agentops.costs.sources import DIMENSIONS, MANY_KEYED, By, Source, SpendFilters, bucket_of, cells
 from agentops.domain.periods import DAY, HOUR, Buckets, Interval, buckets, ceil_hour, floor_hour, truncate
+from agentops.domain.spans import OTHER
 
 BYS: tuple[By, ...] = get_args(By)
+#: Of these a service may bring so many in a day and no more.
+LIMITED: tuple[By, ...] = ("service", "environment", "user", "feature", "release", "agent", "model", "tool")
 INTERVALS: tuple[Interval, ...] = get_args(Interval)
 MAX_LIMIT = 1_000
 #: Time for questions that read spans, and for exports; what pages and rollups ask stays far below.
@@ -154,6 +157,16 @@ WITH sums AS (
 )
 SELECT NULL, coalesce(sum(cost_nano), 0) FROM sums
 UNION ALL SELECT key, cost_nano FROM sums WHERE key = ANY(%(keys)s)
+"""
+#: By way of the services' own rows, of which there are few.
+TOO_MANY = f"""
+SELECT u.service, u.dimension::text, {", ".join(f"sum(u.{m})" for m in MEASURES)}
+FROM spend_hourly AS t JOIN spend_hourly AS u ON u.dimension = ANY(%(dimensions)s) AND u.start = t.start
+    AND u.environment = t.environment AND u.service = t.service AND u.key = %(other)s
+WHERE t.dimension = 0 AND t.start >= %(from)s AND t.start < %(until)s GROUP BY 1, 2
+UNION ALL
+SELECT service, CASE WHEN service = %(other)s THEN 'service' ELSE 'environment' END, {_SUMS} FROM spend_hourly
+WHERE dimension = 0 AND start >= %(from)s AND start < %(until)s AND %(other)s IN (service, environment) GROUP BY 1, 2
 """
 TOTAL = "SELECT coalesce(sum(cost_nano), 0) FROM ({cells}) AS c"
 OWNED = "SELECT coalesce(sum(cost_nano), 0) FROM ({cells}) AS c WHERE key = ANY(%(owned)s)"
@@ -354,6 +367,29 @@ def coverage(filters: SpendFilters, from_: datetime, until: datetime, total: int
         feature=share_with("feature"),
         owner=int(_ask(OWNED, cells("service", filters, begin, end), {"owned": owned})[0][0]) / total,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class TooMany:
+    """What of a service is booked under ``OTHER``, because it brought too many values of a dimension in a day."""
+
+    service: str
+    dimension: By
+    totals: Totals
+
+
+def booked_under_other(from_: datetime, until: datetime) -> list[TooMany]:
+    """What came beyond the limits that ingest keeps, the most expensive first. One statement."""
+    names: dict[str, By] = {str(int(DIMENSIONS[name])): name for name in LIMITED if name in DIMENSIONS}
+    parameters = {
+        "from": floor_hour(from_),
+        "until": ceil_hour(until),
+        "other": OTHER,
+        "dimensions": [int(DIMENSIONS[name]) for name in LIMITED if name in DIMENSIONS],
+    }
+    rows = _ask(TOO_MANY, Source("", parameters))
+    found = [TooMany(service, names.get(dimension, dimension), _totals(sums)) for service, dimension, *sums in rows]
+    return sorted(found, key=lambda one: (-one.totals.cost_nano, -one.totals.steps, one.service, one.dimension))
 
 
 def spend_cells(

@@ -22,6 +22,7 @@ from agentops.costs.queries import BYS, Coverage, SpendReport, Totals
 from agentops.costs.suggestions import first_address, suggest
 from agentops.domain.attribution import RULED
 from agentops.domain.periods import buckets
+from agentops.domain.spans import OTHER
 from agentops.pages import page_context, zone_names
 from agentops.runs.filters import WITHOUT
 from agentops.runs.forms import value_chips
@@ -151,6 +152,7 @@ def _table(
             for item in items
         ],
         "rest_line": lines.rest(report.other) if report.other else None,
+        "too_many": OTHER in keys,
     }
     return table | (_months(asked, report, names) if asked.interval == "month" else {})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -10,7 +11,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
 
+from agentops.costs import queries
 from agentops.dashboard import insight
+from agentops.domain.periods import DAY
+from agentops.domain.spans import OTHER
 from agentops.ingest.models import Heartbeat
 
 __all__ = ["CONTENT_TYPE", "render"]
@@ -44,6 +48,15 @@ class _Collector:
         for outcome in ("accepted", "duplicate", "conflicting", "rejected"):
             spans.add_metric([outcome], getattr(totals, outcome))
         yield spans
+        beyond = GaugeMetricFamily(
+            f"{PREFIX}_other_steps", f"Steps of 24 hours under {OTHER}: too many values.", labels=["dimension"]
+        )
+        counted = Counter[str]()
+        for found in queries.booked_under_other(self.now - DAY, self.now):
+            counted[found.dimension] += found.totals.steps
+        for dimension in queries.LIMITED:
+            beyond.add_metric([dimension], counted[dimension])
+        yield beyond
         kept = insight.quarantine(now=self.now)
         yield GaugeMetricFamily(f"{PREFIX}_quarantine_requests", "Requests not digested yet.", value=kept.waiting)
         age = kept.oldest_seconds

@@ -8,12 +8,15 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
+from agentops.costs import queries
 from agentops.dashboard import health, insight
 from agentops.ingest.models import Heartbeat
 from agentops.pages import page_context
 from agentops.templatetags.formats import bytesize, count
 
-HOUR = timedelta(hours=1)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+#: Services with too many values that are named.
+LISTED = 10
 
 
 @require_safe
@@ -30,6 +33,7 @@ def operations(request: HttpRequest) -> HttpResponse:
         "received": f"{count(totals.requests)} requests · {bytesize(totals.bytes)}",
         "services": insight.list_ingest(since=now - HOUR),
         "minutes": insight.accepted_by_minute(now=now),
+        "too_many": queries.booked_under_other(now - DAY, now)[:LISTED],
         "quarantine": insight.quarantine(now=now),
         "quarantined": insight.list_quarantined(),
         "books": insight.last_reconciliation(),

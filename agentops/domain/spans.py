@@ -187,6 +187,8 @@ class Span:
 #: Dimensions that belong to a whole run and may arrive on any of its spans, late.
 ATTRIBUTION = ("user", "session", "feature", "release", "environment")
 DEFAULT_ENVIRONMENT = "production"
+#: What a value becomes that is one too many of its kind: see ``agentops.ingest.cardinality``.
+OTHER = "__other__"
 
 
 class Cost(NamedTuple):

@@ -1,7 +1,8 @@
 """How many different users, features, models, … a service may bring a day.
 
 A fault or an attacker that makes up a new user for every span must not make the rollups grow
-with the spans. Beyond its limit a value becomes ``__other__``: the money is booked all the same.
+with the spans. Beyond its limit a value becomes ``__other__``: the money is booked all the same,
+and the sender is told.
 The limits hold for one process, so that no request waits for a count; what a run is booked under
 stands on its row, so the books stay exact.
 """
@@ -10,9 +11,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from agentops.domain.spans import Span
+from agentops.domain.spans import OTHER, Span
 
-OTHER = "__other__"
 NS_PER_DAY = 86_400_000_000_000
 
 #: Different values of one service in one day.
@@ -49,6 +49,7 @@ class Cardinality:
         if not own_service and span.service not in self._services:
             if len(self._services) >= self.max_services:
                 span.service = OTHER
+                span.warnings.append(f"more than {self.max_services:,} services: booked under {OTHER}")
             else:
                 self._services.add(span.service)
         service, day = span.service, span.start_ns // NS_PER_DAY
@@ -72,17 +73,25 @@ class Cardinality:
 
     def _replace(self, span: Span, service: str, day: int, model: str | None) -> bool:
         """Replace value by value; whether nothing had to be."""
-        before = (span.agent_name, span.tool_name, span.response_model, *span.attribution.values())
+        too_many = []
         for dimension, (value, rank) in span.attribution.items():
             if dimension != "session" and not self._admits(dimension, service, day, value):
                 span.attribution[dimension] = (OTHER, rank)
+                too_many.append(dimension)
         if span.agent_name and not self._admits("agent", service, day, span.agent_name):
             span.agent_name = OTHER
+            too_many.append("agent")
         if span.tool_name and not self._admits("tool", service, day, span.tool_name):
             span.tool_name = OTHER
+            too_many.append("tool")
         if model and not self._admits("model", service, day, model):
             span.response_model = OTHER
-        return before == (span.agent_name, span.tool_name, span.response_model, *span.attribution.values())
+            too_many.append("model")
+        span.warnings += [
+            f"more than {self.limits[dimension]:,} {dimension}s of one service in a day: booked under {OTHER}"
+            for dimension in too_many
+        ]
+        return not too_many
 
     def _admits(self, dimension: str, service: str, day: int, value: str) -> bool:
         if self._values >= self.max_values or len(self._seen) >= MAX_SETS:

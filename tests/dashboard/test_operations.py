@@ -110,7 +110,7 @@ def test_the_page_takes_as_many_statements_for_many_services_as_for_one(
     for n in range(30):
         minute(timedelta(minutes=1), f"service-{n}", accepted_spans=1)
     viewer.get("/readyz")  # asks once for migrations
-    with django_assert_max_num_queries(16):
+    with django_assert_max_num_queries(17):
         viewer.get("/operations/")
 
 
