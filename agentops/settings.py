@@ -194,11 +194,7 @@ CELERY_TASK_PUBLISH_RETRY = False
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "heartbeat": {"task": "agentops.ingest.tasks.heartbeat", "schedule": 10.0},
     "reconcile": {"task": "agentops.costs.tasks.reconcile", "schedule": 60.0},
-    "reconcile-all": {
-        "task": "agentops.costs.tasks.reconcile",
-        "schedule": 86_400.0,
-        "kwargs": {"whole": True},
-    },
+    "reconcile-all": {"task": "agentops.costs.tasks.reconcile_all", "schedule": 86_400.0},
     "fold": {"task": "agentops.costs.tasks.fold", "schedule": 15.0},
     "close-days": {"task": "agentops.costs.tasks.close_days", "schedule": 300.0},
     "reattributions": {"task": "agentops.costs.tasks.take_up", "schedule": 15.0},

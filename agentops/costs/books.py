@@ -28,7 +28,7 @@ RECENT = timedelta(hours=3)
 #: The sum of all runs is part of each minute's check up to this many; beyond, of the whole one only.
 MANY_RUNS = 500_000
 SNAPSHOT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
-SETTINGS = "SET LOCAL statement_timeout = '55s'; SET LOCAL work_mem = '64MB'"
+SETTINGS = "SET LOCAL statement_timeout = '{timeout}'; SET LOCAL work_mem = '64MB'"
 
 _MEASURES = ", ".join(MEASURES)
 _SUMS = ", ".join(f"sum({m}) AS {m}" for m in MEASURES)
@@ -293,7 +293,7 @@ def reconcile(*, now: datetime, whole: bool = False) -> Reconciliation:
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute(SNAPSHOT)
-            cursor.execute(SETTINGS)
+            cursor.execute(SETTINGS.format(timeout="10min" if whole else "55s"))
         findings = check_books(now=now, since=since)
         _, spans, cost = _extent(_scope(now, since))
     record = Reconciliation.objects.create(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -11,7 +12,7 @@ from django.utils import timezone
 from agentops.costs import books
 from agentops.costs.fold import fold
 from agentops.costs.models import Reconciliation
-from agentops.costs.tasks import reconcile
+from agentops.costs.tasks import reconcile, reconcile_all
 from agentops.costs.windows import close_days
 from agentops.domain.periods import DAY, floor_hour
 from tests.costs.booking import START, book_runs
@@ -109,16 +110,16 @@ def test_spans_that_retention_dropped_are_no_difference(booked: None) -> None:
     assert books.check_books(now=timezone.now() + timedelta(days=120)) == []
 
 
-@pytest.mark.parametrize("whole", [False, True])
-def test_the_task_records_each_outcome_and_keeps_a_week(transactional_db: None, whole: bool) -> None:
+@pytest.mark.parametrize("task", [reconcile, reconcile_all])
+def test_the_task_records_each_outcome_and_keeps_a_week(transactional_db: None, task: Callable[[], None]) -> None:
     book_runs(range(4))
     old = Reconciliation.objects.create(duration_ms=1, spans=0, cost_nano=0, discrepancy_nano=0)
     Reconciliation.objects.filter(pk=old.pk).update(checked_at=timezone.now() - timedelta(days=8))
-    reconcile(whole=whole)
+    task()
     with connection.cursor() as cursor:
         cursor.execute("UPDATE runs SET cost_nano = cost_nano + 3 WHERE cost_nano > 0")
         wrong = 3 * cursor.rowcount
-    reconcile(whole=whole)
+    task()
     second, first = Reconciliation.objects.all()
     assert (first.discrepancy_nano, first.findings) == (0, [])
     assert first.spans == 48

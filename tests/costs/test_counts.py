@@ -96,6 +96,7 @@ def test_a_run_under_way_is_neither_a_success_nor_a_failure() -> None:
     RunFactory()
     RunFactory(root_error=True)
     RunFactory(has_root=False, last_error=True, last_received_at=now)
+    RunFactory(steps=0, absorbed_spans=2, agents=[])  # counted with the run that its calls belong to
     counts = run_counts(SpendFilters(), now - timedelta(hours=1), now)
     assert counts is not None
     assert (counts.runs, counts.ok, counts.errors, counts.running) == (3, 1, 1, 1)
