@@ -112,7 +112,11 @@ def _can_count(filters: SpendFilters) -> bool:
 
 def _asked(filters: SpendFilters) -> str:
     names = (f" AND {column} && %({name})s::text[]" for name, column in _NAMED.items() if getattr(filters, name))
-    return "NOT r.is_absorbed AND r.started_at >= %(from)s AND r.started_at < %(until)s" + matching_runs(filters) + "".join(names)
+    return (
+        "NOT r.is_absorbed AND r.started_at >= %(from)s AND r.started_at < %(until)s"
+        + matching_runs(filters)
+        + "".join(names)
+    )
 
 
 def _range(begin: datetime, end: datetime) -> dict[str, Any]:

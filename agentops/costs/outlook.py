@@ -268,7 +268,8 @@ def _makers(anomaly: Anomaly, filters: SpendFilters) -> tuple[Maker, ...]:
 _OF_STEPS = {"agent": "r.agents", "model": "r.models", "tool": "r.tools"}
 RUNS = """
 SELECT r.trace_id, r.service, r.started_at, CASE WHEN r.unpriced_calls = 0 OR r.cost_nano > 0 THEN r.cost_nano END
-FROM runs r WHERE NOT r.is_absorbed AND r.started_at >= %(since)s AND r.started_at < %(ends)s AND r.latest_at >= %(begins)s {matching}
+FROM runs r WHERE NOT r.is_absorbed AND r.started_at >= %(since)s AND r.started_at < %(ends)s
+    AND r.latest_at >= %(begins)s {matching}
 ORDER BY r.cost_nano DESC, r.started_at, r.trace_id LIMIT %(limit)s
 """
 

@@ -197,15 +197,15 @@ def spend(
         raise ValueError(sort, measure)
     limit = max(1, min(limit, MAX_LIMIT))
     begin, end = floor_hour(from_), ceil_hour(until)
-    source = cells(by, filters, begin, end)
     if by in MANY_KEYED and not getattr(filters, by):
         everything = cells("environment", filters, begin, end)
         if windows.hold(by, filters):
             report = _largest(windows.rest(by, filters, begin, end), everything, sort, limit)
         else:
-            report = _top(source, everything, sort, limit)
+            report = _top(cells(by, filters, begin, end), everything, sort, limit)
     else:
-        report = _report(_ask(RANKED, source, {"limit": limit}, order=_order(sort)), limit)
+        rows = _ask(RANKED, cells(by, filters, begin, end), {"limit": limit}, order=_order(sort))
+        report = _report(rows, limit)
     if interval is None:
         return report
     told = buckets(begin, end, interval, zone)

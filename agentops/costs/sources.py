@@ -229,7 +229,7 @@ def _in_blocks(piece: Piece, *, of_pairs: bool, with_blocks: bool) -> list[Piece
     return [*found, journal if of_pairs else replace(journal, only=tuple(sorted(covered)))]
 
 
-#: The longest first; of those a shorter one is in, only the longer.
+#: Of blocks that lie in a longer one, only the longer.
 CLOSED = """
 SELECT days, start FROM spend_closed AS c
 WHERE days > 1 AND start >= %(begin)s AND start + days * interval '1 day' <= %(end)s
@@ -308,7 +308,7 @@ def _of_one(question: _Question, piece: Piece, place: int, *, with_past: bool) -
 
 
 def _of_pairs(question: _Question, piece: Piece, place: int) -> str:
-    """The cells of ``spend_pairs``, or what the journal has of them."""
+    """The cells of ``spend_pairs``: of two dimensions, or of one with services or alone."""
     first, *other = question.dimensions
     columns = {first: "u.key"} | ({other[0]: "u.other_key"} if other else {})
     pair = number(DIMENSIONS[first], DIMENSIONS[other[0] if other else first])
