@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from typing import Any, get_args
 from zoneinfo import ZoneInfo
 
@@ -136,63 +137,63 @@ def booked(request: pytest.FixtureRequest) -> list[tuple[dict[str, str], datetim
     return spans
 
 
-@pytest.mark.parametrize("filters", FILTERS, ids=str)
-def test_every_dimension_and_range_equals_the_sum_over_spans(booked: Any, filters: dict[str, str | None]) -> None:
-    asked = SpendFilters.of(**filters)
-    seen = 0
-    for from_, until in RANGES.values():
-        for by in get_args(By):
-            cells = brute_force(booked, by, filters, from_, until)
-            expected: dict[str | None, Totals] = defaultdict(Totals)
-            for (key, _), totals in cells.items():
-                expected[key or None] += totals
-            report = queries.spend(by, asked, from_, until, interval="day")
-            assert {item.key: item.totals for item in report.items} == dict(expected), (by, from_)
-            assert report.total == sum(expected.values(), Totals())
-            series: dict[tuple[str | None, datetime], int] = defaultdict(int)
-            for (key, hour), totals in cells.items():
-                series[key or None, truncate(hour, "day")] += totals.cost_nano
-            found = {(point.key, point.start): point.value for point in report.series}
-            assert found == {cell: cost for cell, cost in series.items() if cost}
-            seen += len(expected)
-    assert seen
+def test_every_dimension_and_range_equals_the_sum_over_spans(booked: Any) -> None:
+    for filters in FILTERS:
+        asked = SpendFilters.of(**filters)
+        seen = 0
+        for from_, until in RANGES.values():
+            for by in get_args(By):
+                cells = brute_force(booked, by, filters, from_, until)
+                expected: dict[str | None, Totals] = defaultdict(Totals)
+                for (key, _), totals in cells.items():
+                    expected[key or None] += totals
+                report = queries.spend(by, asked, from_, until, interval="day")
+                assert {item.key: item.totals for item in report.items} == dict(expected), (filters, by, from_)
+                assert report.total == sum(expected.values(), Totals())
+                series: dict[tuple[str | None, datetime], int] = defaultdict(int)
+                for (key, hour), totals in cells.items():
+                    series[key or None, truncate(hour, "day")] += totals.cost_nano
+                found = {(point.key, point.start): point.value for point in report.series}
+                assert found == {cell: cost for cell, cost in series.items() if cost}
+                seen += len(expected)
+        assert seen
 
 
-@pytest.mark.parametrize("by", get_args(By))
-def test_what_is_past_the_limit_is_summed_as_other(booked: Any, by: By) -> None:
-    from_, until = RANGES["days and edges"]
-    everything = queries.spend(by, SpendFilters(), from_, until, interval="hour")
-    short = queries.spend(by, SpendFilters(), from_, until, interval="hour", limit=1)
-    assert short.items == everything.items[:1]
-    assert short.total == everything.total
-    assert short.others == len(everything.items) - 1
-    rest = sum((item.totals for item in everything.items[1:]), Totals())
-    assert (short.other or Totals()) == rest
-    assert sum(point.value for point in short.series if point.is_other) == rest.cost_nano
-    assert sum(point.value for point in short.series) == everything.total.cost_nano
-
-
-@pytest.mark.parametrize("filters", FILTERS, ids=str)
-def test_with_filters_too_all_keys_but_some_are_other(booked: Any, filters: dict[str, str | None]) -> None:
-    from_, until = RANGES["months"]
+def test_what_is_past_the_limit_is_summed_as_other(booked: Any) -> None:
     for by in get_args(By):
-        everything = queries.spend(by, SpendFilters.of(**filters), from_, until, interval="day")
-        short = queries.spend(by, SpendFilters.of(**filters), from_, until, interval="day", limit=2)
-        assert short.items == everything.items[:2], by
+        from_, until = RANGES["days and edges"]
+        everything = queries.spend(by, SpendFilters(), from_, until, interval="hour")
+        short = queries.spend(by, SpendFilters(), from_, until, interval="hour", limit=1)
+        assert short.items == everything.items[:1]
         assert short.total == everything.total
-        for start in {point.start for point in everything.series}:
-            values = [point.value for point in everything.series if point.start == start]
-            assert sum(point.value for point in short.series if point.start == start) == sum(values), (by, start)
+        assert short.others == len(everything.items) - 1
+        rest = sum((item.totals for item in everything.items[1:]), Totals())
+        assert (short.other or Totals()) == rest
+        assert sum(point.value for point in short.series if point.is_other) == rest.cost_nano
+        assert sum(point.value for point in short.series) == everything.total.cost_nano
 
 
-@pytest.mark.parametrize("measure", ["llm_calls", "tool_calls", "output_tokens", "unpriced_calls"])
-@pytest.mark.parametrize("by", ["service", "user", "model"])
-def test_items_can_be_sorted_by_any_measure_both_ways(booked: Any, by: By, measure: str) -> None:
-    from_, until = RANGES["everything"]
-    for sort in (measure, f"-{measure}"):
-        items = queries.spend(by, SpendFilters(), from_, until, sort=sort).items
-        values = [getattr(item.totals, measure) for item in items]
-        assert values == sorted(values, reverse=sort.startswith("-"))
+def test_with_filters_too_all_keys_but_some_are_other(booked: Any) -> None:
+    for filters in FILTERS:
+        from_, until = RANGES["months"]
+        for by in get_args(By):
+            everything = queries.spend(by, SpendFilters.of(**filters), from_, until, interval="day")
+            short = queries.spend(by, SpendFilters.of(**filters), from_, until, interval="day", limit=2)
+            assert short.items == everything.items[:2], by
+            assert short.total == everything.total
+            for start in {point.start for point in everything.series}:
+                values = [point.value for point in everything.series if point.start == start]
+                assert sum(point.value for point in short.series if point.start == start) == sum(values), (by, start)
+
+
+def test_items_can_be_sorted_by_any_measure_both_ways(booked: Any) -> None:
+    dimensions: tuple[By, ...] = ("service", "user", "model")
+    for by, measure in product(dimensions, ("llm_calls", "tool_calls", "output_tokens", "unpriced_calls")):
+        from_, until = RANGES["everything"]
+        for sort in (measure, f"-{measure}"):
+            items = queries.spend(by, SpendFilters(), from_, until, sort=sort).items
+            values = [getattr(item.totals, measure) for item in items]
+            assert values == sorted(values, reverse=sort.startswith("-"))
 
 
 def test_an_unknown_order_is_refused_before_it_reaches_the_database(booked: Any) -> None:
@@ -200,120 +201,114 @@ def test_an_unknown_order_is_refused_before_it_reaches_the_database(booked: Any)
         queries.spend("user", SpendFilters(), START, START + DAYS, sort="key; DROP TABLE runs")
 
 
-@pytest.mark.parametrize("filters", FILTERS, ids=str)
-def test_the_period_before_counts_cut_hours_in_part(booked: Any, filters: dict[str, str | None]) -> None:
-    from_, until = START + timedelta(hours=2, minutes=15), START + timedelta(hours=27, minutes=45)
-    cells = brute_force(booked, "user", filters, from_, until)
-    first, last = floor_hour(from_), floor_hour(until)
-    shares = {first: 0.75, last: 0.75}
-    expected: dict[str | None, float] = defaultdict(float)
-    for (key, hour), totals in cells.items():
-        expected[key or None] += totals.cost_nano * shares.get(hour, 1.0)
-    asked = [*expected, "nobody"]
-    total, found = queries.costs_by_key("user", SpendFilters.of(**filters), from_, until, asked)
-    assert total == pytest.approx(sum(expected.values()), abs=1)
-    assert found == pytest.approx({**expected, "nobody": 0}, abs=1)
+def test_the_period_before_counts_cut_hours_in_part(booked: Any) -> None:
+    for filters in FILTERS:
+        from_, until = START + timedelta(hours=2, minutes=15), START + timedelta(hours=27, minutes=45)
+        cells = brute_force(booked, "user", filters, from_, until)
+        first, last = floor_hour(from_), floor_hour(until)
+        shares = {first: 0.75, last: 0.75}
+        expected: dict[str | None, float] = defaultdict(float)
+        for (key, hour), totals in cells.items():
+            expected[key or None] += totals.cost_nano * shares.get(hour, 1.0)
+        asked = [*expected, "nobody"]
+        total, found = queries.costs_by_key("user", SpendFilters.of(**filters), from_, until, asked)
+        assert total == pytest.approx(sum(expected.values()), abs=1)
+        assert found == pytest.approx({**expected, "nobody": 0}, abs=1)
 
 
-@pytest.mark.parametrize("filters", FILTERS, ids=str)
-def test_coverage_is_the_share_of_cost_with_a_user_a_feature_an_owner(
-    booked: Any, filters: dict[str, str | None]
-) -> None:
+def test_coverage_is_the_share_of_cost_with_a_user_a_feature_an_owner(booked: Any) -> None:
     from_, until = RANGES["days and edges"]
-    spans = [
-        (keys, totals.cost_nano)
-        for keys, hour, totals in booked
-        if all(keys[name] == (value or "") for name, value in filters.items())
-        and floor_hour(from_) <= hour < ceil_hour(until)
-    ]
-    total = sum(cost for _, cost in spans)
-    found = queries.coverage(SpendFilters.of(**filters), from_, until, total)
-    if not total:
-        assert found.user is None
-        return
-    assert found.user == pytest.approx(sum(cost for keys, cost in spans if keys["user"]) / total)
-    assert found.feature == pytest.approx(sum(cost for keys, cost in spans if keys["feature"]) / total)
-    assert found.owner == pytest.approx(sum(cost for keys, cost in spans if keys["team"]) / total)
+    for filters in FILTERS:
+        spans = [
+            (keys, totals.cost_nano)
+            for keys, hour, totals in booked
+            if all(keys[name] == (value or "") for name, value in filters.items())
+            and floor_hour(from_) <= hour < ceil_hour(until)
+        ]
+        total = sum(cost for _, cost in spans)
+        found = queries.coverage(SpendFilters.of(**filters), from_, until, total)
+        if not total:
+            assert found.user is None
+            continue
+        assert found.user == pytest.approx(sum(cost for keys, cost in spans if keys["user"]) / total), filters
+        assert found.feature == pytest.approx(sum(cost for keys, cost in spans if keys["feature"]) / total), filters
+        assert found.owner == pytest.approx(sum(cost for keys, cost in spans if keys["team"]) / total), filters
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
+def test_of_several_values_any_will_do_and_the_empty_one_is_what_carries_none(booked: Any) -> None:
+    from_, until = RANGES["days and edges"]
+    for values in (
         {"user": ("x", "z")},
         {"user": ("y", "")},
         {"model": ("gpt-4o", ""), "service": ("service-0",)},
         {"feature": ("", "x"), "session": ("y", "z")},
         {"agent": ("planner", ""), "tool": ("search", "fetch")},
         {"team": ("blue", "")},
-    ],
-    ids=str,
-)
-def test_of_several_values_any_will_do_and_the_empty_one_is_what_carries_none(
-    booked: Any, values: dict[str, tuple[str, ...]]
-) -> None:
-    from_, until = RANGES["days and edges"]
-    matching = [cell for cell in booked if all(cell[0][name] in wanted for name, wanted in values.items())]
-    for by in get_args(By):
-        expected: dict[str | None, Totals] = defaultdict(Totals)
-        for (key, _), totals in brute_force(matching, by, {}, from_, until).items():
-            expected[key or None] += totals
-        report = queries.spend(by, SpendFilters(**values), from_, until)
-        assert {item.key: item.totals for item in report.items} == dict(expected), by
+    ):
+        matching = [cell for cell in booked if all(cell[0][name] in wanted for name, wanted in values.items())]
+        for by in get_args(By):
+            expected: dict[str | None, Totals] = defaultdict(Totals)
+            for (key, _), totals in brute_force(matching, by, {}, from_, until).items():
+                expected[key or None] += totals
+            report = queries.spend(by, SpendFilters(**values), from_, until)
+            assert {item.key: item.totals for item in report.items} == dict(expected), (by, values)
 
 
-@pytest.mark.parametrize(
-    ("by", "filters"),
-    [
-        ("user", {}),
-        ("user", {"service": "service-0"}),
-        ("model", {"environment": "x"}),
-        ("team", {"feature": "x"}),
-        ("session", {"user": "x", "feature": "y"}),
-    ],
-    ids=str,
-)
-def test_the_buckets_of_a_zone_hold_what_its_hours_hold(booked: Any, by: By, filters: dict[str, str | None]) -> None:
+#: A question each of one dimension, with a filter of it or another, and of several.
+ZONED: list[tuple[By, dict[str, str | None]]] = [
+    ("user", {}),
+    ("user", {"service": "service-0"}),
+    ("model", {"environment": "x"}),
+    ("team", {"feature": "x"}),
+    ("session", {"user": "x", "feature": "y"}),
+]
+
+
+def test_the_buckets_of_a_zone_hold_what_its_hours_hold(booked: Any) -> None:
     from_, until = START - timedelta(days=9, hours=5), START + timedelta(days=9)
-    cells = brute_force(booked, by, filters, from_, until)
-    asked = SpendFilters.of(**filters)
-    for zone in map(ZoneInfo, ("Europe/Berlin", "America/New_York", "Asia/Kolkata", "Pacific/Apia")):
+    zones = ("Europe/Berlin", "America/New_York", "Asia/Kolkata", "Pacific/Apia")
+    for (by, filters), zone in product(ZONED, map(ZoneInfo, zones)):
+        cells, asked = brute_force(booked, by, filters, from_, until), SpendFilters.of(**filters)
         for interval in INTERVALS:
             expected: dict[tuple[str | None, datetime], int] = defaultdict(int)
             for (key, hour), totals in cells.items():
                 expected[key or None, truncate(hour, interval, zone)] += totals.cost_nano
             wanted = {cell: cost for cell, cost in expected.items() if cost}
             series = queries.spend(by, asked, from_, until, interval=interval, zone=zone).series
-            assert {(point.key, point.start): point.value for point in series} == wanted
+            assert {(point.key, point.start): point.value for point in series} == wanted, (by, filters, zone)
             exported = queries.spend_cells(by, asked, from_, until, interval, zone)
             assert {(key, start): t.cost_nano for start, key, t in exported if t.cost_nano} == wanted
 
 
-@pytest.mark.parametrize(
-    "filters", [{}, {"service": "service-1"}, {"feature": None}, {"agent": "writer", "environment": "x"}], ids=str
-)
-@pytest.mark.parametrize(
-    ("by", "then"),
-    [
-        ("service", "feature"),
-        ("user", "model"),
-        ("team", "service"),
-        ("service", "team"),
-        ("tool", "agent"),
-        ("environment", "user"),
-    ],
-)
-def test_what_is_inside_the_keys_adds_up_to_them(booked: Any, filters: Any, by: By, then: By) -> None:
+NESTINGS: list[tuple[By, By]] = [
+    ("service", "feature"),
+    ("user", "model"),
+    ("team", "service"),
+    ("service", "team"),
+    ("tool", "agent"),
+    ("environment", "user"),
+]
+NESTED_FILTERS: list[dict[str, str | None]] = [
+    {},
+    {"service": "service-1"},
+    {"feature": None},
+    {"agent": "writer", "environment": "x"},
+]
+
+
+def test_what_is_inside_the_keys_adds_up_to_them(booked: Any) -> None:
     from_, until = RANGES["more than a window"]
-    asked = SpendFilters.of(**filters)
-    outer = queries.spend(by, asked, from_, until).items
-    found = queries.nested(by, then, asked, from_, until, [item.key for item in outer], limit=1)
-    assert list(found) == [item.key for item in outer]
-    for item in outer:
-        inner = found[item.key]
-        assert inner.total == item.totals
-        assert inner.items[0].totals + (inner.other or Totals()) == item.totals
-        cells = brute_force(booked, then, {**filters, by: item.key}, from_, until)
-        assert max(cost for cost in _costs(cells).values()) == inner.items[0].totals.cost_nano
+    for (by, then), filters in product(NESTINGS, NESTED_FILTERS):
+        asked = SpendFilters.of(**filters)
+        outer = queries.spend(by, asked, from_, until).items
+        found = queries.nested(by, then, asked, from_, until, [item.key for item in outer], limit=1)
+        assert list(found) == [item.key for item in outer]
+        for item in outer:
+            inner = found[item.key]
+            assert inner.total == item.totals, (by, then, filters)
+            assert inner.items[0].totals + (inner.other or Totals()) == item.totals
+            cells = brute_force(booked, then, {**filters, by: item.key}, from_, until)
+            assert max(cost for cost in _costs(cells).values()) == inner.items[0].totals.cost_nano
 
 
 def _costs(cells: dict[tuple[str, datetime], Totals]) -> dict[str, int]:

@@ -115,4 +115,4 @@ def test_the_first_stop_of_the_keyboard_skips_to_the_content(new_context: NewCon
         watched.page.keyboard.press("Tab")
         expect(watched.page.get_by_role("link", name="Skip to the content")).to_be_focused()
         watched.page.keyboard.press("Enter")
-        assert watched.page.url.endswith("/runs/#content")
+        expect(watched.page).to_have_url(f"{site.url}/runs/#content")

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.e2e.conftest import ADMIN, NewContext, Site
 from tests.e2e.test_pages import DESKTOP, PHONE, check_widths_and_themes
@@ -100,7 +101,7 @@ def test_a_row_opens_in_place_and_the_address_says_so(shop: Site, desk: BrowserC
         page.locator("tr.inside").first.wait_for()
         inside = page.locator("tr.inside td:first-child").all_inner_texts()
         assert {" ".join(name.split()) for name in inside} == {"cart", "no feature"}
-        assert "open=shop" in page.url
+        expect(page).to_have_url(re.compile("open=shop"))
         assert fold.get_attribute("aria-expanded") == "true"
         assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "shop by feature"
         check_widths_and_themes(watched)
@@ -110,7 +111,7 @@ def test_a_row_opens_in_place_and_the_address_says_so(shop: Site, desk: BrowserC
         assert page.locator("tr.inside").count() == 2
         page.get_by_role("link", name="shop by feature").click()
         page.locator("tr.inside").first.wait_for(state="detached")
-        assert "open=" not in page.url
+        expect(page).not_to_have_url(re.compile("open="))
 
 
 def test_what_is_shown_is_saved_under_a_name_and_opens_again(shop: Site, desk: BrowserContext) -> None:
@@ -134,7 +135,7 @@ def test_what_is_shown_is_saved_under_a_name_and_opens_again(shop: Site, desk: B
         page.get_by_role("button", name="Open Spend with The shop").click()
         page.get_by_text("Spend opens with “The shop”.").wait_for()
         watched.open("/spend/")
-        assert "service=shop" in page.url
+        expect(page).to_have_url(re.compile("service=shop"))
         watched.open("/spend/views/")
         page.get_by_role("button", name="Delete The shop").click()
         page.get_by_role("dialog").get_by_role("button", name="Delete the view").click()
