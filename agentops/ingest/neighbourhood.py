@@ -49,7 +49,9 @@ def nearby(
         touched = {key: _touched(key, of_run, around, seeds) for key, of_run in large.items()}
         found = [s for s in around.values() if s.key not in seeds and s.span_id in touched[s.run]]
         keys = {key for span in found if (key := answer_key(span)) is not None} - told.keys()
-        more = _twins(found, runs.answers(cursor, sorted(keys))) - seeds if keys else set()
+        # What the batch tells in another trace may be told twice in this one.
+        known = {**told, **runs.answers(cursor, sorted(keys))} if keys else told
+        more = _twins(found, known) - seeds
         if not more:
             break
         seeds |= more

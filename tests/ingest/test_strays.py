@@ -13,6 +13,7 @@ from psycopg import Cursor
 from agentops.accounts.models import User
 from agentops.costs.books import check_books
 from agentops.domain.spans import Cost, Kind, PriceSource, Span, TokenUsage
+from agentops.ingest import trees
 from agentops.ingest.booking import Entry, book
 from tests.ingest.simulation import START_NS, clear_books, read_books
 
@@ -143,3 +144,19 @@ def test_the_run_says_what_was_merged_and_lists_leave_the_stray_out(cursor: Curs
     page = client.get(f"/runs/{RUN.hex()}/").content.decode()
     assert "1 repeating trace" in page
     assert "counted there" in client.get(f"/runs/{STRAY.hex()}/").content.decode()
+
+
+def test_what_was_joined_in_a_large_run_stays_joined_when_another_trace_tells_the_same_answer(
+    cursor: Cursor[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def named(span_id: bytes, **more: Any) -> Entry:
+        entry = call(**more)
+        entry.span.span_id = span_id
+        return Entry(entry.span, entry.cost, None)
+
+    first, around = named(b"first..."), named(b"around..", response="msg_0002", start=4, end=9)
+    again = named(b"again...", parent=b"around..", start=5, end=6)
+    later = named(b"later...", parent=b"around..", response="msg_0003", start=7, end=8)
+    books = booked(cursor, [agent(), first, around, again, later, stray(start=6, end=20)])
+    monkeypatch.setattr(trees, "LARGE", 0)
+    assert booked(cursor, [agent(), first, around, again], [later, stray(start=6, end=20)]) == books
