@@ -12,7 +12,7 @@ from typing import Any
 
 from django.db import connection
 
-from agentops.catalog.queries import ownership
+from agentops.catalog.queries import Ownership, ownership
 from agentops.costs import queries
 from agentops.costs.models import Dimension
 from agentops.costs.sources import (
@@ -223,8 +223,11 @@ def _explained(by: By, filters: SpendFilters, found: Sequence[Unusual]) -> tuple
     """The same with what made them, as far as that is told."""
     spikes = [unusual for unusual in found if unusual.anomaly.kind == "spike"][:TOLD]
     narrowed = [filters if u.is_total else filters.within(by, u.key) for u in spikes]
+    owners = ownership() if spikes else {}
     told = {
-        id(unusual): replace(unusual, makers=_makers(unusual.anomaly, asked), runs=_runs(unusual.anomaly, asked))
+        id(unusual): replace(
+            unusual, makers=_makers(unusual.anomaly, asked, owners), runs=_runs(unusual.anomaly, asked, owners)
+        )
         for unusual, asked in zip(spikes, narrowed, strict=True)
     }
     return tuple(told.get(id(unusual), unusual) for unusual in found)
@@ -244,9 +247,8 @@ SELECT u.start, u.dimension, CASE u.dimension WHEN {int(Dimension.SERVICE)} THEN
 FROM spend_hourly AS u WHERE u.dimension = ANY(%(dimensions)s) AND u.start = ANY(%(hours)s) {{matching}}"""
 
 
-def _makers(anomaly: Anomaly, filters: SpendFilters) -> tuple[Maker, ...]:
+def _makers(anomaly: Anomaly, filters: SpendFilters, owners: dict[str, Ownership]) -> tuple[Maker, ...]:
     """What made most of an anomaly's excess, of what the filters leave open. One statement."""
-    owners = ownership()
     dimensions = {d: name for d, name in MAKERS.items() if len(getattr(filters, name)) != 1}
     if filters.team and sum((owner.team or "") in filters.team for owner in owners.values()) == 1:
         dimensions.pop(Dimension.SERVICE, None)
@@ -274,13 +276,13 @@ ORDER BY r.cost_nano DESC, r.started_at, r.trace_id LIMIT %(limit)s
 """
 
 
-def _runs(anomaly: Anomaly, filters: SpendFilters) -> tuple[MakingRun, ...]:
+def _runs(anomaly: Anomaly, filters: SpendFilters, owners: dict[str, Ownership]) -> tuple[MakingRun, ...]:
     """The most expensive runs that were under way in an anomaly's hours. One statement."""
     steps = [name for name in _OF_STEPS if getattr(filters, name)]
     if not all(filters.has_only_named(name) for name in steps):
         return ()
     matching = matching_runs(filters) + "".join(f" AND {_OF_STEPS[name]} && %({name})s::text[]" for name in steps)
-    parameters = filter_parameters(filters, ownership()) | {
+    parameters = filter_parameters(filters, owners) | {
         "since": anomaly.start - RUNNING_SINCE,
         "begins": anomaly.start,
         "ends": anomaly.end,

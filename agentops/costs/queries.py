@@ -16,8 +16,8 @@ from django.utils import timezone
 
 from agentops.catalog.queries import ownership
 from agentops.costs import windows
-from agentops.costs.models import MEASURES
-from agentops.costs.sources import DIMENSIONS, MANY_KEYED, By, Source, SpendFilters, bucket_of, cells
+from agentops.costs.models import MEASURES, Dimension
+from agentops.costs.sources import DIMENSIONS, MANY_KEYED, SOME_KEYS, By, Source, SpendFilters, bucket_of, cells
 from agentops.domain.periods import DAY, HOUR, Buckets, Interval, buckets, ceil_hour, floor_hour, truncate
 from agentops.domain.spans import OTHER
 
@@ -158,15 +158,14 @@ WITH sums AS (
 SELECT NULL, coalesce(sum(cost_nano), 0) FROM sums
 UNION ALL SELECT key, cost_nano FROM sums WHERE key = ANY(%(keys)s)
 """
-#: By way of the services' own rows, of which there are few.
+_OTHERS = SOME_KEYS.format(table="spend_hourly", condition="k.dimension = ANY(%(dimensions)s) AND k.key = %(other)s")
 TOO_MANY = f"""
-SELECT u.service, u.dimension::text, {", ".join(f"sum(u.{m})" for m in MEASURES)}
-FROM spend_hourly AS t JOIN spend_hourly AS u ON u.dimension = ANY(%(dimensions)s) AND u.start = t.start
-    AND u.environment = t.environment AND u.service = t.service AND u.key = %(other)s
-WHERE t.dimension = 0 AND t.start >= %(from)s AND t.start < %(until)s GROUP BY 1, 2
+SELECT u.service, u.dimension::text, {", ".join(f"sum(u.{m})" for m in MEASURES)} FROM {_OTHERS}
+WHERE t.dimension = {int(Dimension.SERVICE)} AND t.start >= %(from)s AND t.start < %(until)s GROUP BY 1, 2
 UNION ALL
 SELECT service, CASE WHEN service = %(other)s THEN 'service' ELSE 'environment' END, {_SUMS} FROM spend_hourly
-WHERE dimension = 0 AND start >= %(from)s AND start < %(until)s AND %(other)s IN (service, environment) GROUP BY 1, 2
+WHERE dimension = {int(Dimension.SERVICE)} AND start >= %(from)s AND start < %(until)s
+    AND %(other)s IN (service, environment) GROUP BY 1, 2
 """
 TOTAL = "SELECT coalesce(sum(cost_nano), 0) FROM ({cells}) AS c"
 OWNED = "SELECT coalesce(sum(cost_nano), 0) FROM ({cells}) AS c WHERE key = ANY(%(owned)s)"
@@ -385,7 +384,7 @@ def booked_under_other(from_: datetime, until: datetime) -> list[TooMany]:
         "from": floor_hour(from_),
         "until": ceil_hour(until),
         "other": OTHER,
-        "dimensions": [int(DIMENSIONS[name]) for name in LIMITED if name in DIMENSIONS],
+        "dimensions": [int(dimension) for dimension in names],
     }
     rows = _ask(TOO_MANY, Source("", parameters))
     found = [TooMany(service, names.get(dimension, dimension), _totals(sums)) for service, dimension, *sums in rows]

@@ -46,12 +46,13 @@ HOURS_PER_DAY = 24
 #: Days that are looked up one by one at most; of more, their range is read.
 _NAMED_DAYS = 1_000
 _ROLLED = ", ".join(f"u.{m}" for m in MEASURES)
-#: The rows ``u`` of some keys of a dimension. The index leads to them by way of the services' own rows ``t``, of which
-#: there are few: without them it would have to read all keys. OFFSET keeps the planner from joining the other way round
-#: as it does where it has no statistics yet, and from making the product of both.
-_SOME_KEYS = """{table} AS t CROSS JOIN LATERAL (
-    SELECT * FROM {table} AS k WHERE k.dimension = {dimension} AND k.start = t.start
-        AND k.environment = t.environment AND k.service = t.service{matching} OFFSET 0
+#: Those rows ``u`` of a rollup that a condition on their dimension and key leaves. The index leads to them by way of
+#: the services' own rows ``t``, of which there are few: without them it would have to read all keys. OFFSET keeps the
+#: planner from joining the other way round, as it does where it has no statistics yet, and from making the product of
+#: both.
+SOME_KEYS = """{table} AS t CROSS JOIN LATERAL (
+    SELECT * FROM {table} AS k WHERE {condition} AND k.start = t.start
+        AND k.environment = t.environment AND k.service = t.service OFFSET 0
 ) AS u"""
 #: Not folded yet, by day.
 _JOURNAL = "(SELECT to_timestamp(hour / 24 * 86400.0) AS start, * FROM spend_journal) AS u"
@@ -305,10 +306,10 @@ def _of_one(question: _Question, piece: Piece, place: int, *, with_past: bool) -
     # The past has an index of its keys.
     if name is None or not getattr(question.filters, name) or table == "spend_days":
         return question.select(f"{table} AS u", columns, f"u.dimension = {dimension} AND {piece.condition(place)}")
-    keys = matching(question.filters, {name: "k.key"}, "k")
+    condition = f"k.dimension = {dimension} AND k.key = ANY(%({name})s)"
     services = matching(question.filters, {}, "t")
     where = f"t.dimension = {int(Dimension.SERVICE)} AND {piece.condition(place, 't')}{services}"
-    return question.select(_SOME_KEYS.format(table=table, dimension=dimension, matching=keys), columns, where)
+    return question.select(SOME_KEYS.format(table=table, condition=condition), columns, where)
 
 
 def _of_pairs(question: _Question, piece: Piece, place: int) -> str:

@@ -10,11 +10,11 @@ from django.views.decorators.http import require_safe
 
 from agentops.costs import queries
 from agentops.dashboard import health, insight
+from agentops.domain.periods import DAY, HOUR
 from agentops.ingest.models import Heartbeat
 from agentops.pages import page_context
 from agentops.templatetags.formats import bytesize, count
 
-HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 #: Services with too many values that are named.
 LISTED = 10
 

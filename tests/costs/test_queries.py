@@ -160,8 +160,8 @@ def test_every_dimension_and_range_equals_the_sum_over_spans(booked: Any) -> Non
 
 
 def test_what_is_past_the_limit_is_summed_as_other(booked: Any) -> None:
+    from_, until = RANGES["days and edges"]
     for by in get_args(By):
-        from_, until = RANGES["days and edges"]
         everything = queries.spend(by, SpendFilters(), from_, until, interval="hour")
         short = queries.spend(by, SpendFilters(), from_, until, interval="hour", limit=1)
         assert short.items == everything.items[:1]
@@ -174,8 +174,8 @@ def test_what_is_past_the_limit_is_summed_as_other(booked: Any) -> None:
 
 
 def test_with_filters_too_all_keys_but_some_are_other(booked: Any) -> None:
+    from_, until = RANGES["months"]
     for filters in FILTERS:
-        from_, until = RANGES["months"]
         for by in get_args(By):
             everything = queries.spend(by, SpendFilters.of(**filters), from_, until, interval="day")
             short = queries.spend(by, SpendFilters.of(**filters), from_, until, interval="day", limit=2)
@@ -187,9 +187,9 @@ def test_with_filters_too_all_keys_but_some_are_other(booked: Any) -> None:
 
 
 def test_items_can_be_sorted_by_any_measure_both_ways(booked: Any) -> None:
+    from_, until = RANGES["everything"]
     dimensions: tuple[By, ...] = ("service", "user", "model")
     for by, measure in product(dimensions, ("llm_calls", "tool_calls", "output_tokens", "unpriced_calls")):
-        from_, until = RANGES["everything"]
         for sort in (measure, f"-{measure}"):
             items = queries.spend(by, SpendFilters(), from_, until, sort=sort).items
             values = [getattr(item.totals, measure) for item in items]
@@ -202,11 +202,10 @@ def test_an_unknown_order_is_refused_before_it_reaches_the_database(booked: Any)
 
 
 def test_the_period_before_counts_cut_hours_in_part(booked: Any) -> None:
+    from_, until = START + timedelta(hours=2, minutes=15), START + timedelta(hours=27, minutes=45)
+    shares = {floor_hour(from_): 0.75, floor_hour(until): 0.75}
     for filters in FILTERS:
-        from_, until = START + timedelta(hours=2, minutes=15), START + timedelta(hours=27, minutes=45)
         cells = brute_force(booked, "user", filters, from_, until)
-        first, last = floor_hour(from_), floor_hour(until)
-        shares = {first: 0.75, last: 0.75}
         expected: dict[str | None, float] = defaultdict(float)
         for (key, hour), totals in cells.items():
             expected[key or None] += totals.cost_nano * shares.get(hour, 1.0)

@@ -11,11 +11,9 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
-from psycopg import Cursor
-from psycopg.pq import Format
 
-from agentops import columns
 from agentops.accounts.models import User
+from agentops.columns import books_cursor
 from agentops.costs import queries
 from agentops.costs.sources import SpendFilters
 from agentops.domain.spans import OTHER, Attributes, Kind, RawSpan, Resource, Span
@@ -98,10 +96,7 @@ def test_a_flood_of_users_keeps_its_money_bounds_its_rows_and_is_told_of(client:
     pipeline._cardinality = Cardinality(limits=pipeline._cardinality.limits | {"user": LIMIT})
     entries, failures = pipeline.understand(batch)
     assert not failures
-    connection.ensure_connection()
-    with Cursor(connection.connection) as cursor:
-        cursor.format = Format.BINARY
-        columns.register(cursor)
+    with books_cursor() as cursor:
         outcome = book(cursor, entries, set())
     job = Job(batch, lambda _: None, None, entries=entries)  # type: ignore[arg-type]
     _give_receipts([job], outcome)
