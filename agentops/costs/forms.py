@@ -97,7 +97,8 @@ def usual_interval(length: timedelta) -> Interval:
 class Asked:
     """Dimensions, filters, range, interval and order, as asked for.
 
-    ``opened`` are the keys that are taken apart by ``then``, ``None`` among them for what carries none.
+    ``opened`` are the keys that are taken apart by ``then``, ``None`` among them for what carries none: the last ones
+    that were opened, where those are more than are taken apart at once.
     """
 
     parameters: QueryDict
@@ -145,7 +146,7 @@ class Asked:
     @property
     def most_open(self) -> int:
         """How many keys are taken apart at once."""
-        return FEW_OPEN if self.then in MANY_KEYED else MOST_OPEN
+        return _most_open(self.then)
 
     @property
     def thens(self) -> list[By]:
@@ -194,6 +195,10 @@ class Asked:
         return [*(self.kept | environment).items(), *chosen]
 
 
+def _most_open(then: By) -> int:
+    return FEW_OPEN if then in MANY_KEYED else MOST_OPEN
+
+
 def read_spend(parameters: QueryDict, page: PageContext) -> Asked:
     """What a page's parameters ask for; what cannot be read counts as not asked."""
     parameters = parameters.copy()
@@ -206,12 +211,14 @@ def read_spend(parameters: QueryDict, page: PageContext) -> Asked:
     interval = _one_of(intervals, parameters.get("interval")) or usual_interval(length)
     filters = SpendFilters(**read_values(wanted, parameters.getlist(WITHOUT)), environment=page.environment)
     then = _one_of(BYS, parameters.get("then"))
+    if not then or then == by:
+        then = _next(by, filters)
     sort = str(parameters.get("sort") or "")
-    opened = [clean(text) or None for text in parameters.getlist("open")[:MOST_OPEN]]
+    opened = [clean(text) or None for text in parameters.getlist("open")[-_most_open(then) :]]
     return Asked(
         parameters=parameters,
         by=by,
-        then=then if then and then != by else _next(by, filters),
+        then=then,
         opened=tuple(dict.fromkeys(opened)),
         all_open=parameters.get("inside") == "all",
         filters=filters,

@@ -129,7 +129,7 @@ def _table(
 ) -> dict[str, Any]:
     items = [item for item in report.items if belongs(asked.by, item)]
     keys = [item.key for item in items]
-    opened = (keys if asked.all_open else [key for key in keys if key in asked.opened])[: asked.most_open]
+    opened = keys[: asked.most_open] if asked.all_open else [key for key in keys if key in asked.opened]
     inside = queries.nested(
         asked.by, asked.then, asked.filters, asked.from_, asked.until, opened, limit=INSIDE, sort=asked.measure
     )

@@ -16,7 +16,7 @@ from django.test import Client
 from django.urls import reverse
 
 from agentops.costs import queries
-from agentops.costs.forms import Asked, read_spend
+from agentops.costs.forms import FEW_OPEN, Asked, read_spend
 from agentops.costs.sources import SpendFilters
 from agentops.costs.windows import close_days
 from agentops.pages import read_page
@@ -83,6 +83,18 @@ def test_an_open_row_shows_what_is_inside_it(client: Client, by: Any, then: Any)
     closed = re.search(r'href="([^"]+)" aria-expanded="true"', text)
     assert closed
     assert "open=" not in closed[1]
+
+
+def test_where_few_rows_are_open_at_once_the_next_one_closes_the_first(client: Client) -> None:
+    book_runs(range(24))
+    keys = [item.key for item in queries.spend("user", SpendFilters(), FROM, UNTIL).items]
+    assert len(keys) > FEW_OPEN
+    asked = read(by="user", then="session")
+    for number, key in enumerate(keys):
+        address = parse_qs(urlsplit(asked.toggle(key)).query, keep_blank_values=True)
+        asked = read(**address)
+        assert list(asked.opened) == keys[max(0, number + 1 - FEW_OPEN) : number + 1]
+        assert page(client, **address).count('aria-expanded="true"') == len(asked.opened)
 
 
 def test_what_carries_no_key_can_be_opened_too(client: Client) -> None:
