@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,7 +70,7 @@ def _wait(address: str) -> None:
     while time.monotonic() < end:
         try:
             urllib.request.urlopen(f"{address}/healthz", timeout=2).close()
-        except (urllib.error.URLError, ConnectionError):
+        except OSError:  # nobody there yet, or too busy with starting to answer
             time.sleep(0.1)
         else:
             return
