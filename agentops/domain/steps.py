@@ -1,0 +1,347 @@
+"""What the watch sees of a run: its steps, each made small from what its span carries.
+
+A step is a message of an agent, a tool call, a model call that only asks for tools, or an agent that ended. It
+remembers no text: digests and words as bits (``sketches``), and what the texts say about themselves as ``Trait``s.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
+from typing import NamedTuple
+
+import orjson
+
+from agentops.domain import sketches
+from agentops.domain.spans import Kind
+
+
+class Act(IntEnum):
+    """What a step is. The value is what stored states hold."""
+
+    #: An agent says something.
+    MESSAGE = 0
+    TOOL = 1
+    #: A model call that asks for tools, an embedding: it costs, and says nothing.
+    CALL = 2
+    #: An agent ended that may have spoken without a model.
+    AGENT = 3
+
+
+class Trait:
+    """What a step's texts say about it, as bits. Plain integers: they are asked for at every step."""
+
+    FAILED = 1
+    #: The kind of failure that passes: one tries again.
+    TRANSIENT = 2
+    #: A result that says nothing was found, or is empty.
+    EMPTY = 4
+    #: A short result that only says that it was done.
+    DONE = 8
+    #: A result long enough to be information.
+    LONG = 16
+    UNKNOWN_TOOL = 32
+    MALFORMED = 64
+    #: A tool that waits for something.
+    POLL = 128
+    #: A message with code in it: work, not talk.
+    CODE = 256
+    #: A message that asks for something.
+    ASKS = 512
+    #: A person's words, or a stand-in for one.
+    PERSON = 1024
+    #: A tool that passes the conversation to another agent: no work in itself.
+    HANDOFF = 2048
+
+
+class Asked(NamedTuple):
+    """A tool that a model asked for, with its arguments as digest and words."""
+
+    tool: str
+    what: int
+    words: int
+
+
+class Result(NamedTuple):
+    """What a tool answered: a digest (0 when not recorded) and what the text says about itself."""
+
+    digest: int
+    traits: int
+
+
+class Seen(NamedTuple):
+    """What the watch needs of a booked span besides its content. ``cost_nano`` is ``None`` when unknown."""
+
+    trace_id: bytes
+    span_id: bytes
+    kind: int
+    is_error: bool
+    agent: str | None
+    tool: str | None
+    start_ns: int
+    end_ns: int
+    cost_nano: int | None
+
+
+class Step(NamedTuple):
+    """One step of a run. Times are ns since the epoch, money is nano-dollars (0 when unknown).
+
+    ``what`` and ``result`` are digests, 0 when not recorded. ``asked`` are the tools that a model call asked for,
+    ``results`` what its input says that tools answered, ``heard`` the words of the last message of its input: both
+    only where ``step_of`` was asked for them. Steps sort by when they ended.
+    """
+
+    end_ns: int
+    span_id: bytes
+    start_ns: int
+    trace_id: bytes
+    act: Act
+    agent: str = ""
+    tool: str = ""
+    what: int = 0
+    words: int = 0
+    result: int = 0
+    traits: int = 0
+    cost_nano: int = 0
+    asked: tuple[Asked, ...] = ()
+    results: tuple[Result, ...] = ()
+    heard: int = 0
+
+
+_PERSON = re.compile(
+    r"(end[ _-]?)?(user|human|customer|client|person)([ _-]?(simulator|sim|agent|input))?", re.IGNORECASE
+)
+_POLL = re.compile(r"(?:^|[^a-z])(?:poll|wait|sleep|status|progress|check|ready|monitor|await|health)", re.IGNORECASE)
+_HANDOFF = re.compile(r"(?:transfer|hand_?off|delegate|route|switch)(?:_?to)?(?:_|$)|handoff", re.IGNORECASE)
+_CODE = ("```", "<code>", "\ndef ", "\nimport ", "\n#include ", "\nselect ")
+#: Words of somebody who asks. Looked up one by one: an alternation is tried at every character.
+_ASKS = (
+    "?", "clarif", "specif", "provide", "elaborat", "rephras", "unclear", "ambiguous", "confirm", "more information",
+    "more detail", "more context", "not sure", "what do you mean", "could you", "can you", "please", "let me know",
+    "tell me", "waiting", "missing", "need to know", "understand",
+)  # fmt: skip
+_FAILED = re.compile(r"^\W{0,3}(?:error|exception|traceback|fatal|failed|failure)\b|(?:error|exception):")
+_TRANSIENT = re.compile(
+    r"time(?:d[ -]?)?[ -]?out|\b429\b|\b50[234]\b|rate.?limit|too many requests|temporar|unavailable|overloaded"
+    r"|try again|connection (?:reset|refused|aborted|error|closed)|\beconn"
+)
+_NOTHING = frozenset({"", "[]", "{}", "null", "none", '""', "''", "n/a", "()", "-"})
+_EMPTY = re.compile(
+    r"\b(?:no|zero|0) (?:\w+ ){0,2}(?:result|match|record|row|data|entr|document|file|item|hit)"
+    r"|not found|\bnothing\b|no such|does not exist|doesn't exist"
+)
+_UNKNOWN_TOOL = re.compile(
+    r"unknown (?:tool|function)|no (?:such )?(?:tool|function)\b|invalid tool|not a valid (?:tool|function)"
+    r"|tool_?not_?found|(?:tool|function) [^\s]{1,80} (?:is |was )?"
+    r"(?:not found|does not exist|not available|unknown|not registered|not defined)"
+    r"|(?:tool|function) (?:not found|does not exist|unknown)"
+)
+_MALFORMED = re.compile(
+    r"malformed|invalid json|not valid json|json ?decode|(?:could not|cannot|can't|failed to|unable to) (?:be )?pars"
+    r"|pars(?:e|ing) (?:error|fail)|invalid (?:argument|parameter|action|format|tool call)|validation ?error"
+    r"|missing (?:\d+ )?required|required (?:argument|parameter|field|property)|unexpected (?:token|keyword)"
+    r"|no (?:valid )?action|empty action|expecting (?:value|property)"
+)
+#: A result with at least so many words is information; one with at most so many says only that it was done.
+_LONG_WORDS, _DONE_WORDS = 12, 6
+#: A longer result is not taken for a message about failure or emptiness, in characters.
+_SHORT_CHARS = 400
+MAX_ASKED = 32
+
+
+def step_of(span: Seen, content: Mapping[str, object], *, hears: bool = False, results: bool = False) -> Step | None:
+    """A booked span as a step; ``None`` for one that is no step.
+
+    ``content`` is what is kept of its texts (``Span.content``), or the ``sketch`` of them. ``hears`` and ``results``
+    ask for what a model call's input says besides, which costs reading it.
+    """
+    kind = span.kind
+    if kind in _TOOLS:
+        return _tool(span, content)
+    if kind == Kind.AGENT:
+        return _agent(span, content)
+    if kind not in _MODELS:
+        return None
+    step = _model(span, content)
+    if hears or results:
+        messages = _messages(content.get("input"))
+        if results:
+            step = step._replace(results=_answers(messages))
+        if hears and messages:
+            step = step._replace(heard=sketches.words_of(_text_of(messages[-1]), sample=False))
+    return step
+
+
+_TOOLS = frozenset({int(Kind.TOOL), int(Kind.RETRIEVAL)})
+_MODELS = frozenset({int(Kind.LLM), int(Kind.EMBEDDING)})
+
+
+def sketch(span: Seen, content: Mapping[str, object]) -> list[object] | None:
+    """What is kept of a span's texts where these are not: everything that ``step_of`` makes of them."""
+    step = step_of(span, content)
+    if step is None:
+        return None
+    asked = [[call.tool, call.what, f"{call.words:x}"] for call in step.asked]
+    return [int(step.act), step.what, f"{step.words:x}", step.result, step.traits, asked]
+
+
+def _base(span: Seen, act: Act) -> Step:
+    return Step(
+        span.end_ns, span.span_id, span.start_ns, span.trace_id, act, span.agent or "", cost_nano=span.cost_nano or 0
+    )
+
+
+def _sketched(step: Step, kept: object) -> Step | None:
+    if not isinstance(kept, Sequence) or len(kept) != _SKETCH_PARTS:
+        return None
+    act, what, words, result, traits, asked = kept
+    calls = tuple(Asked(tool, digest, int(bits, 16)) for tool, digest, bits in asked)
+    return step._replace(act=Act(act), what=what, words=int(words, 16), result=result, traits=traits, asked=calls)
+
+
+_SKETCH_PARTS = 6
+
+
+def _tool(span: Seen, content: Mapping[str, object]) -> Step:
+    step = _base(span, Act.TOOL)._replace(tool=span.tool or "")
+    if (known := _sketched(step, content.get("sketch"))) is not None:
+        return known
+    what, words = sketches.of_arguments(content["arguments"] if "arguments" in content else content.get("input"))
+    said = content.get("result", content.get("output"))
+    if said is None and span.is_error:
+        said = content.get("error_message")
+    result = result_of(said if isinstance(said, str) else None, is_error=span.is_error)
+    traits = result.traits
+    if span.tool and _POLL.search(span.tool):
+        traits |= Trait.POLL
+    if span.tool and _HANDOFF.match(span.tool):
+        traits |= Trait.HANDOFF
+    return step._replace(what=what, words=words, result=result.digest, traits=traits)
+
+
+def result_of(said: str | None, *, is_error: bool) -> Result:
+    """What a tool's answer comes to; nothing recorded is 0."""
+    traits = Trait.FAILED if is_error else 0
+    if said is None:
+        return Result(0, traits)
+    text = sketches.masked(sketches.shortened(said.strip()))
+    if len(said) <= _SHORT_CHARS:
+        traits |= _says(said, is_error=is_error)
+    length = text.count(" ") + 1
+    if length >= _LONG_WORDS:
+        traits |= Trait.LONG
+    elif length <= _DONE_WORDS and not traits & (Trait.FAILED | Trait.EMPTY):
+        traits |= Trait.DONE
+    return Result(sketches.digest(text), traits)
+
+
+def _says(said: str, *, is_error: bool) -> int:
+    said = said.lower().strip()
+    traits = 0
+    if is_error or _FAILED.search(said):
+        traits |= Trait.FAILED
+        if _TRANSIENT.search(said):
+            traits |= Trait.TRANSIENT
+    if said in _NOTHING or _EMPTY.search(said):
+        traits |= Trait.EMPTY
+    if traits & (Trait.FAILED | Trait.EMPTY):
+        if _UNKNOWN_TOOL.search(said):
+            traits |= Trait.UNKNOWN_TOOL
+        elif _MALFORMED.search(said):
+            traits |= Trait.MALFORMED
+    return traits
+
+
+def _agent(span: Seen, content: Mapping[str, object]) -> Step:
+    step = _base(span, Act.AGENT)
+    if (known := _sketched(step, content.get("sketch"))) is not None:
+        return known
+    said = content.get("output")
+    return _said(step, said if isinstance(said, str) else None)
+
+
+def _model(span: Seen, content: Mapping[str, object]) -> Step:
+    step = _base(span, Act.MESSAGE)
+    if (known := _sketched(step, content.get("sketch"))) is not None:
+        return known
+    requested = content.get("requested_tools")
+    if span.is_error:
+        return step._replace(act=Act.CALL, traits=Trait.FAILED)
+    if span.kind == Kind.EMBEDDING or requested or content.get("asks_for_tools"):
+        calls = requested if isinstance(requested, list) else []
+        asked = tuple(
+            Asked(str(call.get("tool") or ""), *sketches.of_arguments(call.get("arguments")))
+            for call in calls[:MAX_ASKED]
+            if isinstance(call, dict)
+        )
+        return step._replace(act=Act.CALL, asked=asked)
+    said = content.get("output")
+    return _said(step, said if isinstance(said, str) else None)
+
+
+def _said(step: Step, said: str | None) -> Step:
+    traits = Trait.PERSON if step.agent and _PERSON.fullmatch(step.agent) else 0
+    if said is None:
+        return step._replace(traits=traits)
+    text = sketches.shortened(said.strip())
+    if not text:
+        traits |= Trait.MALFORMED
+    lower = text.lower()
+    if any(mark in lower for mark in _CODE):
+        traits |= Trait.CODE
+    if any(word in lower for word in _ASKS):
+        traits |= Trait.ASKS
+    return step._replace(what=sketches.digest(text), words=sketches.words_of(text), traits=traits)
+
+
+def _messages(given: object) -> list[dict[str, object]]:
+    """The messages of a model's input, where it is JSON that was not cut."""
+    if not isinstance(given, str) or not given.startswith(("[", "{")):
+        return [{"role": "user", "content": given}] if isinstance(given, str) and given else []
+    try:
+        parsed = orjson.loads(given)
+    except ValueError:
+        return []
+    found = parsed.get("messages") if isinstance(parsed, dict) else parsed
+    while isinstance(found, list) and len(found) == 1 and isinstance(found[0], list):
+        found = found[0]
+    return [message for message in found if isinstance(message, dict)] if isinstance(found, list) else []
+
+
+_TOOL_ROLES = frozenset({"tool", "function", "tool_result"})
+
+
+def _answers(messages: Sequence[Mapping[str, object]]) -> tuple[Result, ...]:
+    """What tools answered, by the last messages of an input, in order."""
+    found: list[Result] = []
+    for message in reversed(messages[-MAX_ASKED:]):
+        parts = _tool_results(message)
+        if not parts:
+            break
+        found.extend(result_of(part, is_error=False) for part in reversed(parts))
+    return tuple(reversed(found))
+
+
+def _tool_results(message: Mapping[str, object]) -> list[str]:
+    if str(message.get("role") or message.get("type")) in _TOOL_ROLES:
+        return [_text_of(message)]
+    parts = message.get("parts", message.get("content"))
+    if not isinstance(parts, list):
+        return []
+    return [_text_of(part) for part in parts if isinstance(part, dict) and part.get("type") in _RESULT_PARTS]
+
+
+_RESULT_PARTS = frozenset({"tool_result", "tool_call_response", "tool-result", "function_call_output", "tool-return"})
+_TEXTS = ("content", "text", "parts", "result", "response", "output", "value")
+
+
+def _text_of(part: object, depth: int = 6) -> str:
+    """The words of a message, whatever shape they come in."""
+    if isinstance(part, str):
+        return part
+    if isinstance(part, list) and depth:
+        return " ".join(_text_of(inner, depth - 1) for inner in part)
+    if isinstance(part, dict) and depth:
+        return " ".join(_text_of(part[name], depth - 1) for name in _TEXTS if name in part)
+    return "" if part is None else str(part)
