@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 import orjson
 
 from agentops.domain import sketches
-from agentops.domain.spans import Kind
+from agentops.domain.spans import Kind, Span
 
 
 class Act(IntEnum):
@@ -165,11 +166,11 @@ def step_of(span: Seen, content: Mapping[str, object], *, hears: bool = False, r
         return None
     step = _model(span, content)
     if hears or results:
-        messages = _messages(content.get("input"))
+        messages = messages_of(content.get("input"))
         if results:
             step = step._replace(results=_answers(messages))
         if hears and messages:
-            step = step._replace(heard=sketches.words_of(_text_of(messages[-1]), sample=False))
+            step = step._replace(heard=sketches.words_of(text_of(messages[-1]), sample=False))
     return step
 
 
@@ -177,13 +178,27 @@ _TOOLS = frozenset({int(Kind.TOOL), int(Kind.RETRIEVAL)})
 _MODELS = frozenset({int(Kind.LLM), int(Kind.EMBEDDING)})
 
 
-def sketch(span: Seen, content: Mapping[str, object]) -> list[object] | None:
-    """What is kept of a span's texts where these are not: everything that ``step_of`` makes of them."""
-    step = step_of(span, content)
+def withheld(span: Span) -> dict[str, object]:
+    """What is kept of a span's content where texts are not to be: what ``step_of`` makes of them, and no word.
+
+    Digests tell that two texts are the same; who knows a text can tell that it was this one.
+    """
+    seen = Seen(
+        span.trace_id,
+        span.span_id,
+        span.kind,
+        span.is_error,
+        None,
+        span.tool_name,
+        span.start_ns,
+        span.end_ns,
+        None,
+    )
+    step = step_of(seen, span.content)
     if step is None:
-        return None
+        return {}
     asked = [[call.tool, call.what, f"{call.words:x}"] for call in step.asked]
-    return [int(step.act), step.what, f"{step.words:x}", step.result, step.traits, asked]
+    return {"sketch": [int(step.act), step.what, f"{step.words:x}", step.result, step.traits, asked]}
 
 
 def _base(span: Seen, act: Act) -> Step:
@@ -197,6 +212,7 @@ def _sketched(step: Step, kept: object) -> Step | None:
         return None
     act, what, words, result, traits, asked = kept
     calls = tuple(Asked(tool, digest, int(bits, 16)) for tool, digest, bits in asked)
+    traits |= _person(step.agent)
     return step._replace(act=Act(act), what=what, words=int(words, 16), result=result, traits=traits, asked=calls)
 
 
@@ -281,7 +297,7 @@ def _model(span: Seen, content: Mapping[str, object]) -> Step:
 
 
 def _said(step: Step, said: str | None) -> Step:
-    traits = Trait.PERSON if step.agent and _PERSON.fullmatch(step.agent) else 0
+    traits = _person(step.agent)
     if said is None:
         return step._replace(traits=traits)
     text = sketches.shortened(said.strip())
@@ -295,8 +311,13 @@ def _said(step: Step, said: str | None) -> Step:
     return step._replace(what=sketches.digest(text), words=sketches.words_of(text), traits=traits)
 
 
-def _messages(given: object) -> list[dict[str, object]]:
-    """The messages of a model's input, where it is JSON that was not cut."""
+@lru_cache(maxsize=4_096)
+def _person(agent: str) -> int:
+    return Trait.PERSON if _PERSON.fullmatch(agent) else 0
+
+
+def messages_of(given: object) -> list[dict[str, object]]:
+    """The messages of a model's input, where it is JSON that was not cut; text alone is one message."""
     if not isinstance(given, str) or not given.startswith(("[", "{")):
         return [{"role": "user", "content": given}] if isinstance(given, str) and given else []
     try:
@@ -325,23 +346,23 @@ def _answers(messages: Sequence[Mapping[str, object]]) -> tuple[Result, ...]:
 
 def _tool_results(message: Mapping[str, object]) -> list[str]:
     if str(message.get("role") or message.get("type")) in _TOOL_ROLES:
-        return [_text_of(message)]
+        return [text_of(message)]
     parts = message.get("parts", message.get("content"))
     if not isinstance(parts, list):
         return []
-    return [_text_of(part) for part in parts if isinstance(part, dict) and part.get("type") in _RESULT_PARTS]
+    return [text_of(part) for part in parts if isinstance(part, dict) and part.get("type") in _RESULT_PARTS]
 
 
 _RESULT_PARTS = frozenset({"tool_result", "tool_call_response", "tool-result", "function_call_output", "tool-return"})
 _TEXTS = ("content", "text", "parts", "result", "response", "output", "value")
 
 
-def _text_of(part: object, depth: int = 6) -> str:
+def text_of(part: object, depth: int = 6) -> str:
     """The words of a message, whatever shape they come in."""
     if isinstance(part, str):
         return part
     if isinstance(part, list) and depth:
-        return " ".join(_text_of(inner, depth - 1) for inner in part)
+        return " ".join(text_of(inner, depth - 1) for inner in part)
     if isinstance(part, dict) and depth:
-        return " ".join(_text_of(part[name], depth - 1) for name in _TEXTS if name in part)
+        return " ".join(text_of(part[name], depth - 1) for name in _TEXTS if name in part)
     return "" if part is None else str(part)

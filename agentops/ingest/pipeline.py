@@ -13,7 +13,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -31,6 +31,7 @@ from agentops.domain.attribution import attribute
 from agentops.domain.dialects import normalise, told_by
 from agentops.domain.pricing import span_cost
 from agentops.domain.spans import Resource
+from agentops.domain.steps import withheld
 from agentops.ingest import store
 from agentops.ingest.batch import Batch, Receipt, Unavailable
 from agentops.ingest.booking import Entry, Outcome, book
@@ -40,8 +41,9 @@ from agentops.live import store as live
 from agentops.live.broadcast import broadcast
 from agentops.prices.store import latest_revision as latest_book
 from agentops.prices.store import load_prices
-from agentops.runs import messages
+from agentops.runs import messages, pending
 from agentops.runs.messages import Message
+from agentops.runs.pending import WATCHED_KINDS, Place
 from agentops.runs.store import RunKey
 
 log = logging.getLogger(__name__)
@@ -159,7 +161,9 @@ class Pipeline:
                 if raw.resource is not resource:
                     resource = raw.resource
                     service = batch.service or service_of(resource)
-                span = normalise(raw, service, keep_content=keep, max_text=limit)
+                span = normalise(raw, service, max_text=limit)
+                if not keep:
+                    span.content = withheld(span)
                 self._cardinality.bound(span, own_service=bool(batch.service))
                 if said := rules.of(span.service):
                     attribute(span, said)
@@ -326,8 +330,12 @@ class Writer:
             outcome = book(cursor, entries, self._known_services)
             store.add_counters(cursor, _give_receipts(jobs, outcome))
             result.topics = _topics(outcome) if outcome.runs else []
+            new = [(m.trace_id, m.service, Place(m.span_id, 0)) for m in told]
             if told:
-                result.topics += _run_topics(messages.add(cursor, told) - outcome.runs)
+                new_runs = messages.add(cursor, told)
+                new = [span for span in new if span[:2] in new_runs]
+                result.topics += _run_topics(new_runs - outcome.runs)
+            pending.add(cursor, [*_watched(entries, outcome), *new])
             if result.topics:
                 result.event_id = live.record(cursor, result.topics)
         self._known_services.update(key[2] for key in outcome.accepted)
@@ -378,6 +386,14 @@ def _give_receipts(jobs: Iterable[Job], outcome: Outcome) -> dict[str, store.Cou
         said += sorted(warnings)[:MAX_WARNINGS]
         job.receipt = Receipt(accepted=accepted, duplicates=len(job.entries) - accepted, warnings=said)
     return counters
+
+
+def _watched(entries: Iterable[Entry], outcome: Outcome) -> Iterator[tuple[bytes, str, Place]]:
+    """Which new spans the watch has to look at, and where they are."""
+    for entry in entries:
+        span = entry.span
+        if span.kind in WATCHED_KINDS and entry.key in outcome.accepted:
+            yield span.trace_id, span.service, Place(span.span_id, span.start_ns)
 
 
 def _topics(outcome: Outcome) -> list[str]:

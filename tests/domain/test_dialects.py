@@ -23,6 +23,7 @@ from agentops.domain.spans import (
     Resource,
     TokenUsage,
 )
+from agentops.domain.steps import withheld
 from tests.understanding import CHAT, START, understood
 
 OI = "openinference.span.kind"
@@ -335,7 +336,9 @@ def test_other_spans_keep_their_skeleton_and_without_content_nothing_of_it_is_ke
     assert understood({"http.url": "https://example.com", "input.value": "secret"}).content == {}
     raw_attributes = {**CHAT, "gen_ai.input.messages": "secret", "tags": ["secret"], "custom": "secret"}
     raw = RawSpan(b"t", b"s", b"", "n", 1, 2, 2, "secret", raw_attributes, [], "", Resource({}))
-    assert normalise(raw, "service", keep_content=False).content == {}
+    kept = withheld(normalise(raw, "service"))
+    assert list(kept) == ["sketch"]
+    assert "secret" not in str(kept)
 
 
 def test_further_attributes_are_kept_within_bounds() -> None:

@@ -130,6 +130,8 @@ _CLASS = re.compile(r"<class '([^']+)'>")
 _OTHER_ERROR = "_OTHER"
 
 #: What says nothing, so that the next name is asked.
+#: Why an answer ended that asks for tools, where it does not say which.
+_ASKS_FOR_TOOLS = frozenset({"tool_calls", "tool_call", "tool-calls", "tool_use", "function_call"})
 _BLANK = (None, "")
 
 Fields = dict[str, AttributeValue]
@@ -137,12 +139,11 @@ Fields = dict[str, AttributeValue]
 Dimensions = dict[str, tuple[str, int]]
 
 
-def normalise(raw: RawSpan, service: str, *, keep_content: bool = True, max_text: int = 65_536) -> Span:
+def normalise(raw: RawSpan, service: str, *, max_text: int = 65_536) -> Span:
     """Understand one span. Nothing in its attributes makes this raise.
 
     What cannot be valid (a negative count of tokens, say) becomes unknown, and
-    ``Span.warnings`` says so. Text is cut at ``max_text`` characters, or left out altogether
-    without ``keep_content``.
+    ``Span.warnings`` says so. Text is cut at ``max_text`` characters.
     """
     kind, dialect = _recognise(raw)
     fields, dimensions, rest = _read(raw.attributes, dialect)
@@ -163,20 +164,19 @@ def normalise(raw: RawSpan, service: str, *, keep_content: bool = True, max_text
     _attribute(span, dimensions, raw.resource)
     failed = raw.status_code == STATUS_ERROR or (bool(dialect.errors) and _says_error(raw.attributes, dialect))
     if failed or "error.type" in raw.attributes:
-        _fail(span, raw, failed=failed, said=fields.get("error_message"), max_text=max_text if keep_content else 0)
+        _fail(span, raw, failed=failed, said=fields.get("error_message"), max_text=max_text)
     if kind is not _OTHER and dialect.finish is not None:
         dialect.finish(raw, kind, fields)
-    if keep_content and "tags" in fields:
+    if "tags" in fields:
         _tag(span, fields["tags"])
     if kind is _OTHER:
         return span
     _understand(span, fields)
     if span.is_error and kind in COSTED_KINDS and (span.usage.input is None or span.usage.output is None):
         estimate(span, fields, values.name(fields.get("error_message")) or raw.status_message)
-    if keep_content:
-        _keep_content(span, fields, max_text, raw=raw, dialect=dialect)
-        if rest:
-            _keep_rest(span, rest, raw.attributes)
+    _keep_content(span, fields, max_text, raw=raw, dialect=dialect)
+    if rest:
+        _keep_rest(span, rest, raw.attributes)
     return span
 
 
@@ -382,8 +382,12 @@ def _keep_content(span: Span, fields: Fields, limit: int, *, raw: RawSpan, diale
     for field, key in _TEXTS:
         if (value := fields.get(field)) is not None:
             content[key] = values.text(value, limit)
-    if span.kind in COSTED_KINDS and (requested := dialect.requested_tools(raw, raw.attributes)):
+    if span.kind not in COSTED_KINDS:
+        return
+    if requested := dialect.requested_tools(raw, raw.attributes):
         content["requested_tools"] = kept(requested, limit)
+    elif span.finish_reason in _ASKS_FOR_TOOLS:
+        content["asks_for_tools"] = True
 
 
 def _keep_rest(span: Span, rest: Iterable[str], attributes: Attributes) -> None:

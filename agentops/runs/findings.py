@@ -1,0 +1,169 @@
+"""What was found in runs and sessions, as stored: written by the watch, read by pages and the API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum
+from typing import Any
+
+import orjson
+from django.db import connection
+
+#: Findings that a run shows.
+MAX_READ = 200
+
+
+class Scope(IntEnum):
+    """In what something was found. The value is what the database stores."""
+
+    RUN = 0
+    SESSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something was found: a run (``key`` is its trace id in hex), or a session (its name), of a service."""
+
+    service: str
+    scope: Scope
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFinding:
+    """A finding. Money is nano-dollars, ``None`` when unknown; ``detail`` is its evidence (see ``domain.findings``).
+
+    ``source`` is the detector, ``ordinal`` counts what it found there. ``trace_id`` is the run in which it was noticed.
+    """
+
+    place: Place
+    source: str
+    ordinal: int
+    trace_id: bytes
+    session: str | None
+    kind: str
+    mode: str
+    severity: str
+    title: str
+    began_at: datetime
+    detected_at: datetime
+    latest_at: datetime
+    is_open: bool
+    count: int
+    period: int
+    cost_nano: int | None
+    per_hour_nano: int | None
+    detail: dict[str, Any]
+    reported_at: datetime | None = None
+
+
+_COLUMNS = """service, scope, key, source, ordinal, trace_id, session, kind, mode, severity, title, began_at,
+    detected_at, latest_at, is_open, count, period, cost_nano, per_hour_nano, detail, reported_at"""
+_KEY = "service, scope, key, source, ordinal"
+_CHANGING = """trace_id, kind, mode, severity, title, began_at, detected_at, latest_at, is_open, count, period,
+    cost_nano, per_hour_nano, detail, reported_at"""
+
+SAVE = f"""
+INSERT INTO run_findings AS f ({_COLUMNS})
+SELECT {_COLUMNS} FROM jsonb_to_recordset(%s::jsonb) AS r (service text, scope smallint, key text, source text,
+    ordinal integer, trace_id bytea, session text, kind text, mode text, severity text, title text,
+    began_at timestamptz, detected_at timestamptz, latest_at timestamptz, is_open boolean, count bigint,
+    period integer, cost_nano bigint, per_hour_nano bigint, detail text, reported_at timestamptz)
+ORDER BY {_KEY}
+ON CONFLICT ({_KEY}) DO UPDATE SET ({_CHANGING}) = ROW (
+    {", ".join(f"EXCLUDED.{name.strip()}" for name in _CHANGING.split(","))})
+"""
+
+
+def save(findings: Iterable[StoredFinding]) -> None:
+    """Write findings, new ones and those that have gone on. One statement."""
+    rows = [_row(finding) for finding in findings]
+    if rows:
+        with connection.cursor() as cursor:
+            cursor.execute(SAVE, [orjson.dumps(rows).decode()])
+
+
+def _row(finding: StoredFinding) -> dict[str, Any]:
+    place = finding.place
+    plain = {name: getattr(finding, name) for name in StoredFinding.__slots__ if name not in ("place", "detail")}
+    return {
+        **plain,
+        "service": place.service,
+        "scope": int(place.scope),
+        "key": place.key,
+        "trace_id": f"\\x{finding.trace_id.hex()}",
+        "detail": orjson.dumps(finding.detail).decode(),
+    }
+
+
+FORGET = f"""
+DELETE FROM run_findings WHERE ({_KEY}) IN (
+    SELECT service, scope, key, source, ordinal
+    FROM unnest(%s::text[], %s::smallint[], %s::text[], %s::text[], %s::integer[])
+        AS u (service, scope, key, source, ordinal))
+"""
+
+
+def forget(keys: Sequence[tuple[Place, str, int]]) -> None:
+    """Delete findings that further steps, come late, have refuted: (place, source, ordinal) each."""
+    if keys:
+        columns = zip(*((p.service, int(p.scope), p.key, source, number) for p, source, number in keys), strict=True)
+        with connection.cursor() as cursor:
+            cursor.execute(FORGET, [list(column) for column in columns])
+
+
+OF_PLACES = f"""
+SELECT {_COLUMNS} FROM run_findings
+JOIN unnest(%s::text[], %s::smallint[], %s::text[]) AS u (service, scope, key) USING (service, scope, key)
+"""
+
+
+def of_places(places: Iterable[Place]) -> dict[Place, list[StoredFinding]]:
+    """What is stored of runs and sessions."""
+    wanted = list(places)
+    found: dict[Place, list[StoredFinding]] = {}
+    if wanted:
+        columns = [[p.service for p in wanted], [int(p.scope) for p in wanted], [p.key for p in wanted]]
+        with connection.cursor() as cursor:
+            cursor.execute(OF_PLACES, columns)
+            for finding in map(_finding, cursor.fetchall()):
+                found.setdefault(finding.place, []).append(finding)
+    return found
+
+
+OF_RUN = f"""
+SELECT {_COLUMNS} FROM run_findings
+WHERE service = %(service)s AND ((scope = {int(Scope.RUN)} AND key = %(key)s)
+    OR (scope = {int(Scope.SESSION)} AND key = %(session)s AND detail LIKE '%%' || %(key)s || '%%'))
+ORDER BY detected_at, id LIMIT {MAX_READ}
+"""
+
+
+def of_run(service: str, trace_id: bytes, session: str | None) -> list[StoredFinding]:
+    """What was found in a run, and in its session with the run in it; the earliest first."""
+    with connection.cursor() as cursor:
+        cursor.execute(OF_RUN, {"service": service, "key": trace_id.hex(), "session": session or ""})
+        return [_finding(row) for row in cursor.fetchall()]
+
+
+QUIET = f"""
+SELECT {", ".join(f"f.{name.strip()}" for name in _COLUMNS.split(","))} FROM run_findings f
+WHERE f.is_open AND NOT EXISTS (
+    SELECT FROM runs r WHERE r.trace_id = f.trace_id AND r.service = f.service AND r.last_received_at > %(since)s)
+LIMIT 1000
+"""
+
+
+def open_and_quiet(since: datetime) -> list[StoredFinding]:
+    """Findings that count as going on, of runs that have sent nothing since."""
+    with connection.cursor() as cursor:
+        cursor.execute(QUIET, {"since": since})
+        return [_finding(row) for row in cursor.fetchall()]
+
+
+def _finding(row: Sequence[Any]) -> StoredFinding:
+    service, scope, key, source, ordinal, trace_id, *rest, detail, reported_at = row
+    place = Place(service, Scope(scope), key)
+    return StoredFinding(place, source, ordinal, bytes(trace_id), *rest, orjson.loads(detail), reported_at)
