@@ -28,7 +28,7 @@ from agentops.costs.sources import (
 )
 from agentops.costs.spans import matching_runs
 from agentops.domain.anomalies import Anomaly, find_anomalies
-from agentops.domain.baseline import DAYS_LOOKED_AT, FEWEST_DAYS, History, Hours
+from agentops.domain.baseline import DAYS_LOOKED_AT, FEWEST_DAYS, Baseline, History, Hours
 from agentops.domain.forecast import MOST_DAYS, Forecast, NoForecast, forecast_month, share_to_come
 from agentops.domain.periods import DAY, HOUR, WEEK, Buckets, buckets, ceil_hour, floor_hour, truncate
 
@@ -196,6 +196,13 @@ def unusual_hours(by: By, filters: SpendFilters, from_: datetime, until: datetim
         judged_from=begin,
         is_cold=History(total).days_before((end - since) // DAY) < FEWEST_DAYS,
     )
+
+
+def usual(service: str, *, now: datetime) -> Baseline:
+    """What each hour of the week usually costs a service. One statement."""
+    since, end = truncate(now - HISTORY, "day"), floor_hour(now)
+    source = cells("environment", SpendFilters(service=(service,)), since, end, buckets=HOURLY)
+    return History(_dense(_total(_hours(source)), since, end)).at((end - since) // DAY)
 
 
 def _largest(by: By, filters: SpendFilters, begin: datetime, end: datetime) -> list[str]:

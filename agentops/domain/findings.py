@@ -38,6 +38,7 @@ class Mode(StrEnum):
     BUDGET = "global_breaker"
     HIDDEN = "hidden"
     SALVAGED = "salvaged"
+    SPEED = "tokens_a_minute"
 
 
 KIND_OF = {
@@ -54,6 +55,7 @@ KIND_OF = {
     Mode.BUDGET: "steps.budget",
     Mode.HIDDEN: "run.errors_hidden",
     Mode.SALVAGED: "run.errors_hidden",
+    Mode.SPEED: "cost.velocity",
 }
 
 
@@ -163,6 +165,7 @@ _SENTENCES = {
     Mode.BUDGET: "The run has taken {count} steps, more than {period}",
     Mode.HIDDEN: "{who}an error of {what} never reached the model, {times}",
     Mode.SALVAGED: "The run ended well with {count} failed steps inside",
+    Mode.SPEED: "The run uses {count} tokens a minute, its like use {period}",
 }
 
 

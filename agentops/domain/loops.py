@@ -44,6 +44,15 @@ class Watch:
         """Everything found so far, in the order in which it was."""
         return self._latest.findings
 
+    def is_open(self, at: int) -> bool:
+        """Whether a finding can still go on."""
+        return at in self._latest.open
+
+    @property
+    def is_expecting(self) -> bool:
+        """Whether tools have been asked for of which no span was seen."""
+        return bool(self._latest.pending)
+
     @property
     def tail(self) -> list[Step]:
         """The latest steps: those that would be judged again."""

@@ -65,6 +65,8 @@ _KEY = "service, scope, key, source, ordinal"
 _CHANGING = """trace_id, kind, mode, severity, title, began_at, detected_at, latest_at, is_open, count, period,
     cost_nano, per_hour_nano, detail, reported_at"""
 
+_FIELDS = [name.strip() for name in _COLUMNS.split(",")][3:]
+
 SAVE = f"""
 INSERT INTO run_findings AS f ({_COLUMNS})
 SELECT {_COLUMNS} FROM jsonb_to_recordset(%s::jsonb) AS r (service text, scope smallint, key text, source text,
@@ -108,10 +110,7 @@ DELETE FROM run_findings WHERE ({_KEY}) IN (
 
 def forget(keys: Sequence[tuple[Place, str, int]]) -> None:
     """Delete findings that further steps, come late, have refuted: (place, source, ordinal) each."""
-    if keys:
-        columns = zip(*((p.service, int(p.scope), p.key, source, number) for p, source, number in keys), strict=True)
-        with connection.cursor() as cursor:
-            cursor.execute(FORGET, [list(column) for column in columns])
+    _by_key(FORGET, keys)
 
 
 OF_PLACES = f"""
@@ -163,7 +162,29 @@ def open_and_quiet(since: datetime) -> list[StoredFinding]:
         return [_finding(row) for row in cursor.fetchall()]
 
 
+CLOSE = f"""
+UPDATE run_findings SET is_open = false WHERE ({_KEY}) IN (
+    SELECT service, scope, key, source, ordinal
+    FROM unnest(%s::text[], %s::smallint[], %s::text[], %s::text[], %s::integer[])
+        AS u (service, scope, key, source, ordinal))
+"""
+
+
+def close(findings: Sequence[StoredFinding]) -> None:
+    """They go on no more."""
+    _by_key(CLOSE, [(f.place, f.source, f.ordinal) for f in findings])
+
+
+def _by_key(statement: str, keys: Sequence[tuple[Place, str, int]]) -> None:
+    if keys:
+        rows = [(place.service, int(place.scope), place.key, source, ordinal) for place, source, ordinal in keys]
+        columns = [[row[at] for row in rows] for at in range(5)]
+        with connection.cursor() as cursor:
+            cursor.execute(statement, columns)
+
+
 def _finding(row: Sequence[Any]) -> StoredFinding:
-    service, scope, key, source, ordinal, trace_id, *rest, detail, reported_at = row
-    place = Place(service, Scope(scope), key)
-    return StoredFinding(place, source, ordinal, bytes(trace_id), *rest, orjson.loads(detail), reported_at)
+    service, scope, key, *rest = row
+    values: dict[str, Any] = dict(zip(_FIELDS, rest, strict=True))
+    values |= {"trace_id": bytes(values["trace_id"]), "detail": orjson.loads(values["detail"])}
+    return StoredFinding(place=Place(service, Scope(scope), key), **values)

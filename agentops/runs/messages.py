@@ -93,6 +93,23 @@ def complete(of_run: dict[str, Any], calls: dict[bytes, str | None]) -> dict[byt
     }
 
 
+OF_SPANS = """
+SELECT m.trace_id, m.span_id, m.service, m.content
+FROM unnest(%s::bytea[], %s::bytea[], %s::text[]) AS k (trace_id, span_id, service)
+JOIN span_messages m USING (trace_id, span_id, service) ORDER BY m.told_ns, m.digest
+"""
+
+
+def told(spans: Sequence[tuple[bytes, bytes, str]]) -> dict[tuple[bytes, bytes, str], dict[str, Any]]:
+    """What logs tell of some spans, (trace id, span id, service) each. One statement."""
+    found: dict[tuple[bytes, bytes, str], list[dict[str, Any]]] = {}
+    with connection.cursor() as cursor:
+        cursor.execute(OF_SPANS, [[key[at] for key in spans] for at in range(3)])
+        for trace_id, span_id, service, content in cursor.fetchall():
+            found.setdefault((bytes(trace_id), bytes(span_id), service), []).append(orjson.loads(content))
+    return {key: _together(contents[:MAX_OF_SPAN]) for key, contents in found.items()}
+
+
 def _together(told: list[dict[str, Any]]) -> dict[str, Any]:
     """What all messages of a span tell: the tools asked for, in order, and the first text."""
     asked = [call for content in told for call in content.get("requested_tools", ())]

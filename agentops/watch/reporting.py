@@ -1,0 +1,164 @@
+"""From what was found to what is stored and said: rows of findings, signals to the alerts, and what has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from agentops.alerts.actions import Signal
+from agentops.domain import alerting
+from agentops.domain.findings import Finding, Mode, title
+from agentops.runs.api import from_ns, usd
+from agentops.runs.findings import Place, Scope, StoredFinding
+from agentops.watch.spans import RunFacts
+from agentops.watch.streams import Noted, Stream
+
+#: A finding that only goes on is told again no sooner.
+AGAIN = timedelta(seconds=10)
+#: What is found in a run and said of its service: it is over, and one is like the other.
+_OF_SERVICE = frozenset({Mode.SALVAGED})
+
+
+@dataclass(slots=True)
+class Report:
+    """What a look has to write: findings, signals, fingerprints of what has ended, findings that were refuted."""
+
+    findings: list[StoredFinding] = field(default_factory=list)
+    signals: list[Signal] = field(default_factory=list)
+    ended: set[str] = field(default_factory=set)
+    refuted: list[tuple[Place, str, int]] = field(default_factory=list)
+
+    def add(self, stream: Stream, run: RunFacts, *, now: datetime) -> None:
+        """Everything of a stream that has changed since it was stored last."""
+        found = stream.findings()
+        for name in stream.noted.keys() - found.keys():
+            source, _, ordinal = name.partition(":")
+            self.refuted.append((stream.place, source, int(ordinal)))
+            del stream.noted[name]
+        for name, (finding, goes_on) in found.items():
+            if stream.place.scope is Scope.SESSION and len({key[0] for key in finding.steps}) < _FEWEST_TRACES:
+                continue  # the run itself says it
+            self._note(stream, run, name, finding, is_open=goes_on and not self._is_over(stream, run), now=now)
+        self._end(stream, run)
+
+    def _is_over(self, stream: Stream, run: RunFacts) -> bool:
+        return run.is_over and stream.place.scope is Scope.RUN
+
+    def _note(
+        self, stream: Stream, run: RunFacts, name: str, finding: Finding, *, is_open: bool, now: datetime
+    ) -> None:
+        noted = stream.noted.get(name)
+        mark = [
+            finding.count,
+            str(finding.severity),
+            finding.total,
+            finding.detected[1].hex(),
+            is_open,
+            finding.latest_ns,
+        ]
+        if noted is not None and noted.mark == mark:
+            return
+        seconds = now.timestamp()
+        is_news = noted is None or noted.severity != finding.severity
+        noted = noted or Noted(mark)
+        if is_news or (is_open and seconds - noted.reported_at >= AGAIN.total_seconds()):
+            self.signals.append(_signal(stream.place, run, finding, finding.count - noted.reported_count))
+            noted.reported_at, noted.reported_count = seconds, finding.count
+        noted.mark, noted.severity, noted.is_open = mark, str(finding.severity), is_open
+        stream.noted[name] = noted
+        source, _, ordinal = name.partition(":")
+        self.findings.append(_stored(stream.place, source, int(ordinal), run, finding, is_open=is_open))
+
+    def _end(self, stream: Stream, run: RunFacts) -> None:
+        """Alerts none of whose findings goes on."""
+        by_kind: dict[str, bool] = {}
+        for name, (finding, _) in stream.findings().items():
+            if name in stream.noted:
+                key = fingerprint(stream.place, run.trace_id, finding.mode, finding.kind)
+                by_kind[key] = by_kind.get(key, False) or stream.noted[name].is_open
+        self.ended |= {key for key, goes_on in by_kind.items() if not goes_on}
+
+
+_FEWEST_TRACES = 3
+
+
+def fingerprint(place: Place, trace_id: bytes, mode: str, kind: str) -> str:
+    """Which alert a finding belongs to."""
+    if mode in _OF_SERVICE:
+        return alerting.fingerprint(kind, place.service)
+    if place.scope is Scope.SESSION:
+        return alerting.fingerprint(kind, place.service, session=place.key)
+    return alerting.fingerprint(kind, place.service, run=trace_id)
+
+
+def _signal(place: Place, run: RunFacts, finding: Finding, times: int) -> Signal:
+    of_session = place.scope is Scope.SESSION
+    of_service = finding.mode in _OF_SERVICE
+    return Signal(
+        kind=finding.kind,
+        severity=str(finding.severity),
+        service=place.service,
+        title=title(finding),
+        evidence=evidence(finding, run) | ({"run": run.trace_id.hex()} if of_session or of_service else {}),
+        seen_at=from_ns(finding.latest_ns),
+        observations=max(1, times),
+        run=None if of_session or of_service else run.trace_id,
+        session=None if of_service else place.key if of_session else run.session,
+        user=None if of_service else run.user,
+        feature=None if of_service else run.feature,
+        environment=run.environment,
+    )
+
+
+def evidence(finding: Finding, run: RunFacts) -> dict[str, Any]:
+    """What shows that it is so: the steps, the period, how often, what it cost. Money is ``None`` when unknown."""
+    unknown = not finding.spent_nano and run.unpriced_calls > 0
+    return {
+        "mode": str(finding.mode),
+        "steps": [span.hex() for _, span in finding.steps],
+        "steps_total": finding.total,
+        "first_span_id": finding.steps[0][1].hex() if finding.steps else finding.detected[1].hex(),
+        "detected_span_id": finding.detected[1].hex(),
+        "paged_span_id": finding.paged[1].hex() if finding.paged else None,
+        "period": finding.period,
+        "count": finding.count,
+        "since": from_ns(finding.began_ns).isoformat(),
+        "what": finding.labels,
+        "agents": finding.agents,
+        "cost_usd": None if unknown else usd(finding.spent_nano),
+        "usd_per_hour": None if unknown else usd(finding.per_hour_nano),
+    }
+
+
+def _stored(
+    place: Place, source: str, ordinal: int, run: RunFacts, finding: Finding, *, is_open: bool
+) -> StoredFinding:
+    traces = sorted({trace.hex() for trace, _ in finding.steps})
+    unknown = not finding.spent_nano and run.unpriced_calls > 0
+    return StoredFinding(
+        place=place,
+        source=source,
+        ordinal=ordinal,
+        trace_id=finding.detected[0],
+        session=run.session,
+        kind=finding.kind,
+        mode=str(finding.mode),
+        severity=str(finding.severity),
+        title=title(finding),
+        began_at=from_ns(finding.began_ns),
+        detected_at=from_ns(finding.detected_ns),
+        latest_at=from_ns(max(finding.latest_ns, finding.detected_ns)),
+        is_open=is_open,
+        count=finding.count,
+        period=finding.period,
+        cost_nano=None if unknown else finding.spent_nano,
+        per_hour_nano=None if unknown else finding.per_hour_nano,
+        detail=evidence(finding, run) | {"traces": traces},
+    )
+
+
+def ended_of(findings: Iterable[StoredFinding]) -> set[str]:
+    """The fingerprints of stored findings that go on no more."""
+    return {fingerprint(f.place, f.trace_id, f.mode, f.kind) for f in findings}

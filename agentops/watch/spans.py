@@ -1,0 +1,160 @@
+"""What the watch reads of the books: new spans with their content, the runs they belong to, agents that became known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import orjson
+from django.db import connection
+
+from agentops.domain.spans import COSTED_KINDS, DEFAULT_ENVIRONMENT
+from agentops.domain.steps import Seen
+from agentops.runs import messages
+from agentops.runs.pending import Waiting
+from agentops.runs.store import RunKey, SpanKey
+
+_MODELS = frozenset(map(int, COSTED_KINDS))
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A booked span and its content; ``tokens`` are input and output together."""
+
+    seen: Seen
+    content: Mapping[str, Any]
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What is known of a run; money is nano-dollars. ``is_over``: its root span has come."""
+
+    trace_id: bytes
+    service: str
+    session: str | None
+    user: str | None
+    feature: str | None
+    environment: str
+    name: str | None
+    is_over: bool
+    is_error: bool
+    llm_calls: int
+    tool_calls: int
+    steps: int
+    errors: int
+    cost_nano: int
+    unpriced_calls: int
+    tokens: int
+    started_at: datetime
+    latest_at: datetime
+    since: date
+
+    @property
+    def key(self) -> RunKey:
+        """Its key."""
+        return (self.trace_id, self.service)
+
+    @property
+    def seconds(self) -> float:
+        """How long it took so far."""
+        return (self.latest_at - self.started_at).total_seconds()
+
+
+# Row by row, whatever the planner thinks of the spans: each is found by the index of its one partition.
+SPANS = """
+SELECT k.service, k.trace_id, k.span_id, s.* FROM unnest(%s::text[], %s::bytea[], %s::bytea[], %s::bigint[], %s::date[])
+    AS k (service, trace_id, span_id, start_ns, received_on)
+CROSS JOIN LATERAL (
+    SELECT s.kind, s.is_error, s.agent, s.tool, s.start_ns, s.end_ns, s.cost_nano,
+        coalesce(s.input_tokens, 0) + coalesce(s.output_tokens, 0), s.content
+    FROM spans s WHERE s.received_on = k.received_on AND s.trace_id = k.trace_id AND s.start_ns = k.start_ns
+        AND s.span_id = k.span_id AND s.service = k.service AND s.merged_into IS NULL
+    OFFSET 0
+) AS s
+"""
+PLACES = """
+SELECT l.service, l.trace_id, l.span_id, l.start_ns, l.received_on
+FROM unnest(%s::text[], %s::bytea[], %s::bytea[]) AS k (service, trace_id, span_id)
+JOIN span_ledger l USING (trace_id, span_id, service)
+"""
+RUNS = f"""
+SELECT r.trace_id, r.service, r.session, r."user", r.feature, coalesce(r.environment, '{DEFAULT_ENVIRONMENT}'), r.name,
+    r.has_root, r.root_error OR r.last_error, r.llm_calls, r.tool_calls, r.steps, r.errors, r.cost_nano,
+    r.unpriced_calls, r.input_tokens + r.output_tokens, r.started_at, r.latest_at,
+    (r.first_received_at AT TIME ZONE 'UTC')::date
+FROM unnest(%s::bytea[], %s::text[]) AS k (trace_id, service) JOIN runs r USING (trace_id, service)
+"""
+AGENTS = """
+SELECT k.service, k.trace_id, k.span_id, s.agent
+FROM unnest(%s::text[], %s::bytea[], %s::bytea[], %s::bigint[], %s::date[])
+    AS k (service, trace_id, span_id, start_ns, since)
+CROSS JOIN LATERAL (
+    SELECT s.agent FROM spans s WHERE s.received_on >= k.since AND s.trace_id = k.trace_id AND s.start_ns = k.start_ns
+        AND s.span_id = k.span_id AND s.service = k.service AND s.agent IS NOT NULL
+    OFFSET 0
+) AS s
+"""
+
+
+def read_spans(waiting: Iterable[Waiting]) -> dict[RunKey, list[Read]]:
+    """The spans that wait, by run, with what logs tell of them. Three statements at most."""
+    known: list[tuple[Any, ...]] = []
+    unknown: list[tuple[Any, ...]] = []
+    for row in waiting:
+        for place in row.places:
+            key = (row.service, row.trace_id, place.span_id)
+            if place.start_ns:
+                known.append((*key, place.start_ns, row.received_on))
+            else:
+                unknown.append(key)
+    if unknown:
+        known += _ask(PLACES, _columns(unknown, 3))
+    found: dict[RunKey, list[Read]] = {}
+    silent: list[SpanKey] = []
+    for service, trace_id, span_id, kind, *rest, tokens, content in _ask(SPANS, _columns(known, 5)):
+        seen = Seen(bytes(trace_id), bytes(span_id), kind, *rest)
+        told = orjson.loads(content) if content else {}
+        if kind in _MODELS and not ("output" in told or "requested_tools" in told or "sketch" in told):
+            silent.append((seen.trace_id, seen.span_id, service))
+        found.setdefault((seen.trace_id, service), []).append(Read(seen, told, tokens))
+    if silent and (logs := messages.told(silent)):
+        for (trace_id, service), spans in found.items():
+            found[trace_id, service] = [
+                Read(r.seen, logs[key] | r.content, r.tokens)
+                if (key := (trace_id, r.seen.span_id, service)) in logs
+                else r
+                for r in spans
+            ]
+    return found
+
+
+def read_runs(keys: Iterable[RunKey]) -> dict[RunKey, RunFacts]:
+    """What is known of some runs."""
+    wanted = sorted(keys)
+    rows = _ask(RUNS, [[key[0] for key in wanted], [key[1] for key in wanted]])
+    facts = [RunFacts(bytes(trace_id), *rest) for trace_id, *rest in rows]
+    return {run.key: run for run in facts}
+
+
+def agents_of(spans: Sequence[tuple[SpanKey, int, date]]) -> dict[SpanKey, str]:
+    """Which agents some spans belong to by now; (key, start in ns, a day on or before which it came) each."""
+    if not spans:
+        return {}
+    rows = [(service, trace_id, span_id, start, since) for (trace_id, span_id, service), start, since in spans]
+    return {
+        (bytes(trace), bytes(span), service): agent for service, trace, span, agent in _ask(AGENTS, _columns(rows, 5))
+    }
+
+
+def _columns(rows: Sequence[Sequence[Any]], count: int) -> list[list[Any]]:
+    return [[row[at] for row in rows] for at in range(count)]
+
+
+def _ask(statement: str, parameters: list[Any]) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows

@@ -1,0 +1,180 @@
+"""Runs and sessions as far as they have been judged: read, remembered by this process, and written back.
+
+The row is the record. A process remembers what it wrote last, and takes that up again where the row's version says
+that nobody else has judged since.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+from django.db import connection
+
+from agentops.domain.findings import Finding
+from agentops.domain.hidden import Failure
+from agentops.domain.loops import Watch
+from agentops.runs.findings import Place, Scope
+
+#: Streams that a process remembers, and how long a row stays that nobody touches.
+REMEMBERED = 4_000
+KEPT = timedelta(days=8)
+FORGOTTEN_AT_ONCE = 5_000
+MAX_FAILURES = 16
+
+
+@dataclass(slots=True)
+class Noted:
+    """What has been stored and reported of a finding: ``mark`` changes when the finding does."""
+
+    mark: list[Any]
+    reported_at: float = 0.0
+    reported_count: int = 0
+    severity: str = ""
+    is_open: bool = True
+
+    def dump(self) -> list[Any]:
+        """As JSON can hold it."""
+        return [self.mark, self.reported_at, self.reported_count, self.severity, self.is_open]
+
+
+@dataclass(slots=True)
+class Stream:
+    """A run or a session under watch.
+
+    ``failures`` are failed tool calls of which no model has been told yet; ``others`` what other detectors found, by
+    name; ``noted`` what has been stored of all findings, by source and ordinal. ``is_learnt``: the habits of its service
+    know it.
+    """
+
+    place: Place
+    watch: Watch
+    failures: list[Failure] = field(default_factory=list)
+    others: dict[str, Finding] = field(default_factory=dict)
+    noted: dict[str, Noted] = field(default_factory=dict)
+    is_learnt: bool = False
+    version: int = 0
+
+    def findings(self) -> dict[str, tuple[Finding, bool]]:
+        """Everything found, and whether it can go on; by source and ordinal."""
+        found = {f"loops:{at}": (finding, self.watch.is_open(at)) for at, finding in enumerate(self.watch.findings)}
+        found |= {f"{name}:0": (finding, True) for name, finding in self.others.items()}
+        return found
+
+    def dump(self) -> bytes:
+        """Its state as JSON text."""
+        return orjson.dumps(
+            {
+                "watch": self.watch.dump(),
+                "failures": [[f.span_id.hex(), *f[1:4], list(f.words)] for f in self.failures],
+                "others": {name: finding.dump() for name, finding in self.others.items()},
+                "noted": {name: noted.dump() for name, noted in self.noted.items()},
+                "is_learnt": self.is_learnt,
+            }
+        )
+
+
+_remembered: OrderedDict[Place, Stream] = OrderedDict()
+
+VERSIONS = """
+SELECT service, scope, key, version FROM watch_stream
+JOIN unnest(%s::text[], %s::smallint[], %s::text[]) AS u (service, scope, key) USING (service, scope, key)
+"""
+STATES = """
+SELECT service, scope, key, version, state FROM watch_stream
+JOIN unnest(%s::text[], %s::smallint[], %s::text[]) AS u (service, scope, key) USING (service, scope, key)
+"""
+SAVE = """
+INSERT INTO watch_stream AS s (service, scope, key, state, version, touched_at)
+SELECT service, scope, key, state, version, %s
+FROM unnest(%s::text[], %s::smallint[], %s::text[], %s::text[], %s::int[]) AS u (service, scope, key, state, version)
+ON CONFLICT (service, scope, key) DO UPDATE
+SET state = EXCLUDED.state, version = EXCLUDED.version, touched_at = EXCLUDED.touched_at
+"""
+
+
+def read(places: Iterable[Place]) -> dict[Place, Stream]:
+    """The streams of some places, new ones where there are none. Two statements."""
+    wanted = sorted(set(places), key=lambda p: (p.service, p.scope, p.key))
+    versions = {_place(row): row[3] for row in _ask(VERSIONS, wanted)}
+    found: dict[Place, Stream] = {}
+    unknown: list[Place] = []
+    for place in wanted:
+        known = _remembered.get(place)
+        if known is not None and known.version == versions.get(place, 0):
+            found[place] = known
+        elif place in versions:
+            unknown.append(place)
+        else:
+            found[place] = Stream(place, Watch(is_session=place.scope is Scope.SESSION))
+    for row in _ask(STATES, unknown) if unknown else ():
+        place = _place(row)
+        found[place] = _load(place, row[3], row[4])
+    return found
+
+
+def write(streams: Sequence[Stream], *, now: datetime) -> None:
+    """Write streams back. One statement. Whoever calls it forgets them when the transaction fails (``forget``)."""
+    columns = _columns([stream.place for stream in streams])
+    for stream in streams:
+        stream.version += 1
+    states = [stream.dump().decode() for stream in streams]
+    with connection.cursor() as cursor:
+        cursor.execute(SAVE, [now, *columns, states, [stream.version for stream in streams]])
+    for stream in streams:
+        _remembered[stream.place] = stream
+        _remembered.move_to_end(stream.place)
+    while len(_remembered) > REMEMBERED:
+        _remembered.popitem(last=False)
+
+
+def forget_remembered() -> None:
+    """Trust nothing but the rows: what was remembered may not have been committed."""
+    _remembered.clear()
+
+
+PRUNE = """
+DELETE FROM watch_stream WHERE (service, scope, key) IN (
+    SELECT service, scope, key FROM watch_stream WHERE touched_at < %s LIMIT %s)
+"""
+
+
+def prune(*, now: datetime) -> None:
+    """Delete what nobody has touched for long."""
+    while True:
+        with connection.cursor() as cursor:
+            cursor.execute(PRUNE, [now - KEPT, FORGOTTEN_AT_ONCE])
+            if cursor.rowcount < FORGOTTEN_AT_ONCE:
+                return
+
+
+def _ask(statement: str, places: Sequence[Place]) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, _columns(places))
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows
+
+
+def _columns(places: Sequence[Place]) -> list[list[Any]]:
+    return [[p.service for p in places], [int(p.scope) for p in places], [p.key for p in places]]
+
+
+def _place(row: Sequence[Any]) -> Place:
+    return Place(row[0], Scope(row[1]), row[2])
+
+
+def _load(place: Place, version: int, text: str) -> Stream:
+    state = orjson.loads(text)
+    return Stream(
+        place,
+        Watch.load(state["watch"], is_session=place.scope is Scope.SESSION),
+        [Failure(bytes.fromhex(span_id), *rest, tuple(words)) for span_id, *rest, words in state["failures"]],
+        {name: Finding.load(plain) for name, plain in state["others"].items()},
+        {name: Noted(*values) for name, values in state["noted"].items()},
+        state["is_learnt"],
+        version,
+    )
