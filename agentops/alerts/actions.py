@@ -43,6 +43,11 @@ class NotAllowed(ValueError):
         """The state that it is in."""
         return str(self.alert.state)
 
+    @property
+    def acknowledged_by(self) -> str | None:
+        """Who has it, by name."""
+        return self.alert.acknowledged_by.get_username() if self.alert.acknowledged_by else None
+
 
 class EmptyNote(ValueError):
     """A note without a word."""
@@ -122,10 +127,10 @@ def create_silence(
 
     Raises ``UnsoundMatchers`` and ``UnsoundMoment``.
     """
-    starts_at = starts_at or now
+    matchers, starts_at = alerting.check_matchers(matchers), starts_at or now
     alerting.check_silence(starts_at, ends_at, now=now)
     silence = Silence.objects.create(
-        matchers=alerting.check_matchers(matchers),
+        matchers=matchers,
         starts_at=starts_at,
         ends_at=ends_at,
         comment=comment.replace("\0", "").strip()[:MAX_REASON_CHARS],

@@ -12,7 +12,7 @@ import pytest
 from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from agentops.accounts.models import Role, User
+from agentops.accounts.models import User
 from agentops.alerts import actions
 from agentops.alerts.actions import clear, report
 from agentops.alerts.models import Alert, AlertMove, StormMember
@@ -22,11 +22,6 @@ pytestmark = pytest.mark.django_db
 
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
-
-
-@pytest.fixture
-def ada(db: None) -> User:
-    return User.objects.create_user("ada", role=Role.RESPONDER)
 
 
 def only() -> Alert:
