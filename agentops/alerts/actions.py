@@ -161,7 +161,9 @@ def settle(*, now: datetime) -> list[Alert]:
 
     It may run at any time, and twice at once.
     """
-    settled = _claim(state__in=(State.FIRING, State.ACKNOWLEDGED, State.SILENCED), cleared_at__lte=now - alerting.HYSTERESIS)
+    settled = _claim(
+        state__in=(State.FIRING, State.ACKNOWLEDGED, State.SILENCED), cleared_at__lte=now - alerting.HYSTERESIS
+    )
     moved = _move_those(settled, Move.RESOLVE, now=now, reason=lambda alert: alert.cleared_reason or ENDED)
     moved += _wake_snoozed(now)
     moved += _wake_unsilenced(now)

@@ -99,9 +99,7 @@ SNOOZES: dict[str, tuple[str, Any]] = {
 class MoveForm(forms.Form):
     """What to do with an alert, or with several."""
 
-    MOVES = {
-        move.value: move for move in (Move.ACKNOWLEDGE, Move.UNACKNOWLEDGE, Move.RESOLVE, Move.SNOOZE, Move.WAKE)
-    }
+    MOVES = {move.value: move for move in (Move.ACKNOWLEDGE, Move.UNACKNOWLEDGE, Move.RESOLVE, Move.SNOOZE, Move.WAKE)}
 
     move = forms.ChoiceField(choices=[(name, name) for name in MOVES])
     until = forms.CharField(required=False, max_length=40)

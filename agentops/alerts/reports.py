@@ -112,9 +112,10 @@ class _Report:
         return storm if is_held else None
 
     def _fate(self, last: Alert | None, severity: str) -> Fate:
-        known = last and Last(
-            State(last.state), alerting.Severity(last.severity), last.resolved_at, last.resolved_by_id is not None
-        )
+        if last is None:
+            return alerting.decide(None, severity, now=self.now)
+        by_person = last.resolved_by_id is not None
+        known = Last(State(last.state), alerting.Severity(last.severity), last.resolved_at, by_person=by_person)
         return alerting.decide(known, severity, now=self.now)
 
     def _take(self, pair: Pair, group: list[Signal]) -> None:
@@ -131,7 +132,7 @@ class _Report:
         if storm is not None and storm.state != State.RESOLVED:
             self._join(storm, arriving)
         elif alerting.is_storm(len(recent), len(arriving)):
-            severity = alerting.worst(one.severity for one in (*arriving, *recent))
+            severity = alerting.worst([*(one.severity for one in arriving), *(one.severity for one in recent)])
             if self._fate(storm, severity) is not Fate.HOLD:
                 opened = [alert for alert in recent if alert.state != State.RESOLVED]
                 example = replace(arriving[0], severity=severity)
@@ -240,7 +241,8 @@ class _Report:
                 "cost_usd": dollars(found.cost_nano),
                 "usd_per_hour": dollars(found.nano_per_hour),
             }
-            environments = {one.environment for one in (*storm.joining, *storm.opened)} | {alert.environment}
+            environments = {one.environment for one in storm.joining} | {one.environment for one in storm.opened}
+            environments.add(alert.environment)
             alert.environment = environments.pop() if len(environments) == 1 else None
 
 

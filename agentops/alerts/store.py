@@ -112,7 +112,7 @@ class Member:
     """What a storm takes in."""
 
     fingerprint: str
-    run: bytes | None
+    run: bytes | memoryview | None
     cost_nano: int | None
     nano_per_hour: int | None
 

@@ -136,7 +136,11 @@ def test_several_are_moved_at_once_and_who_may_not_stays(ada: User, tom: User) -
 def test_a_silence_covers_what_fires_already_and_ends_by_hand(ada: User, tom: User) -> None:
     alert, other = opened(1), opened(2, user="tom")
     silence = actions.create_silence(
-        matchers={"user": "mar*", "service": " research-assistant "}, ends_at=NOW + HOUR, comment="a drill", by=ada, now=NOW
+        matchers={"user": "mar*", "service": " research-assistant "},
+        ends_at=NOW + HOUR,
+        comment="a drill",
+        by=ada,
+        now=NOW,
     )
     assert silence.matchers == {"user": "mar*", "service": "research-assistant"}
     assert queries.silence_of(alert.labels, now=NOW) == silence

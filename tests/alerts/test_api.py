@@ -174,7 +174,11 @@ def test_silences_are_made_listed_and_ended(caller: Caller) -> None:
     made = caller.post("silences", {"matchers": {"service": "research-*"}, "ends_at": ends, "comment": "a drill"})
     assert made.status_code == 201
     silence = made.json()
-    assert (silence["matchers"], silence["created_by"], silence["is_active"]) == ({"service": "research-*"}, "ada", True)
+    assert (silence["matchers"], silence["created_by"], silence["is_active"]) == (
+        {"service": "research-*"},
+        "ada",
+        True,
+    )
     assert caller.get("alerts?state=silenced").json()["items"][0]["state"] == "silenced"
     ended = caller.delete(f"silences/{silence['id']}").json()
     assert (ended["is_active"], ended["ended_by"]) == (False, "ada")

@@ -44,7 +44,9 @@ def test_a_signal_opens_an_alert_with_what_it_says() -> None:
 
 def test_further_signals_count_it_up_and_refresh_it() -> None:
     raised(signal(), now=NOW)
-    [alert] = raised(signal(title="24 rounds", observations=3, evidence={"cost_usd": Decimal("42.5")}), now=NOW + MINUTE)
+    [alert] = raised(
+        signal(title="24 rounds", observations=3, evidence={"cost_usd": Decimal("42.5")}), now=NOW + MINUTE
+    )
     assert alert.change == "counted"
     alert = only()
     assert (alert.count, alert.title, alert.cost_nano, alert.version) == (4, "24 rounds", 42_500_000_000, 0)
@@ -58,7 +60,9 @@ def test_several_signals_of_one_fingerprint_in_a_report_are_one() -> None:
 
 
 def test_what_is_somebody_else_s_is_another_alert() -> None:
-    raised(signal(1), signal(2), signal(1, kind="loop.cycle"), signal(1, service="other"), signal(1, user="tom"), now=NOW)
+    raised(
+        signal(1), signal(2), signal(1, kind="loop.cycle"), signal(1, service="other"), signal(1, user="tom"), now=NOW
+    )
     assert Alert.objects.count() == 5
 
 
@@ -88,7 +92,13 @@ def test_what_resolved_by_itself_comes_back_as_the_same_alert_within_an_hour(ada
     [alert] = raised(signal(severity="page"), now=NOW + timedelta(minutes=60))
     assert (alert.pk, alert.change) == (only().pk, "reopened")
     alert = only()
-    assert (alert.state, alert.reopened, alert.severity, alert.cleared_at, alert.resolved_at) == ("firing", 1, "page", None, None)
+    assert (alert.state, alert.reopened, alert.severity, alert.cleared_at, alert.resolved_at) == (
+        "firing",
+        1,
+        "page",
+        None,
+        None,
+    )
     assert moves(alert)[-1] == ("reopen", "resolved", "firing")
 
 
