@@ -18,6 +18,8 @@ from ninja.security import HttpBearer, SessionAuth
 
 from agentops.accounts.actions import authenticate_token
 from agentops.accounts.models import ApiToken
+from agentops.alerts.actions import NotAllowed
+from agentops.alerts.api import router as alerts
 from agentops.billing.api import router as billing
 from agentops.costs.api import router as costs
 from agentops.costs.attribution_api import router as attribution
@@ -200,6 +202,11 @@ def _missing(request: HttpRequest, error: Http404) -> HttpResponse:
     return problem(request, 404, str(error) or "There is nothing at this address.")
 
 
+@api.exception_handler(NotAllowed)
+def _not_in_this_state(request: HttpRequest, error: NotAllowed) -> HttpResponse:
+    return problem(request, 409, str(error), state=error.state, acknowledged_by=error.acknowledged_by)
+
+
 @api.exception_handler(ValidationError)
 def _invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
     errors = [{"parameter": ".".join(str(part) for part in e["loc"][1:]), "message": e["msg"]} for e in error.errors]
@@ -234,4 +241,5 @@ api.add_router("", costs)
 api.add_router("", attribution)
 api.add_router("", billing)
 api.add_router("", prices)
+api.add_router("", alerts)
 api.add_router("", fallback)  # last: what nothing above took

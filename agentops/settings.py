@@ -61,6 +61,7 @@ INSTALLED_APPS = [
     "agentops.catalog",
     "agentops.runs",
     "agentops.costs",
+    "agentops.alerts",
     "agentops.prices",
     "agentops.billing",
     "agentops.ingest",
@@ -201,6 +202,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "partitions": {"task": "agentops.runs.tasks.maintain_partitions", "schedule": 3600.0},
     "redigest": {"task": "agentops.ingest.tasks.redigest_quarantine", "schedule": 60.0},
     "repricings": {"task": "agentops.prices.tasks.take_up", "schedule": 3.0},
+    "settle-alerts": {"task": "agentops.alerts.tasks.settle", "schedule": 5.0},
     "prune-events": {"task": "agentops.live.tasks.prune_events", "schedule": 600.0},
 }
 

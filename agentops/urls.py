@@ -16,6 +16,7 @@ urlpatterns = [
     path("", include("agentops.accounts.urls")),
     path("runs/", include("agentops.runs.urls")),
     path("spend/", include("agentops.costs.urls")),
+    path("alerts/", include("agentops.alerts.urls")),
     path("", include("agentops.billing.urls")),
     path("prices/", include("agentops.prices.urls")),
     path("api/v1/", _api),

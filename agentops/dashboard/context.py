@@ -1,4 +1,4 @@
-"""What the frame of every page shows besides the page: the environments one can choose."""
+"""What the frame of every page shows besides the page: the environments one can choose, how many alerts fire."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.utils import timezone
 from django.utils.functional import SimpleLazyObject
 
+from agentops.alerts.queries import count_firing
 from agentops.costs.models import Dimension, SpendDaily
 
 if TYPE_CHECKING:
@@ -22,7 +23,10 @@ OFFERED_FOR = timedelta(days=95)
 def frame(request: HttpRequest) -> dict[str, Any]:
     """The context of ``base.html``; it asks the database only when a template uses it."""
     chosen = request.GET.get("environment", "")
-    return {"environments": SimpleLazyObject(lambda: list_environments(chosen, now=timezone.now()))}
+    return {
+        "environments": SimpleLazyObject(lambda: list_environments(chosen, now=timezone.now())),
+        "alerts_firing": SimpleLazyObject(count_firing),
+    }
 
 
 def list_environments(chosen: str, *, now: datetime) -> list[str]:

@@ -11,8 +11,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
 
+from agentops.alerts.queries import count_open
 from agentops.costs import queries
 from agentops.dashboard import insight
+from agentops.domain.alerting import State
 from agentops.domain.periods import DAY
 from agentops.domain.spans import OTHER
 from agentops.ingest.models import Heartbeat
@@ -32,7 +34,7 @@ class _Collector:
     def collect(self) -> Iterator[Metric]:
         """``agentops_up`` always; the rest when the database answers."""
         try:
-            found = [*self._ingest(), *self._books(), *self._processes()]
+            found = [*self._ingest(), *self._books(), *self._alerts(), *self._processes()]
         except DatabaseError:
             found = []
         yield GaugeMetricFamily(f"{PREFIX}_database_up", "Whether the database answers.", value=bool(found))
@@ -70,6 +72,16 @@ class _Collector:
             yield GaugeMetricFamily(f"{PREFIX}_books_checked_timestamp_seconds", "When that was.", value=at)
         yield GaugeMetricFamily(f"{PREFIX}_database_bytes", "Size of the database.", value=insight.database_bytes())
         yield CounterMetricFamily(f"{PREFIX}_live_events", "Events recorded for browsers.", value=insight.last_event())
+
+    def _alerts(self) -> Iterator[Metric]:
+        """Those that fire or somebody is at; what is silenced is not among them."""
+        found = GaugeMetricFamily(f"{PREFIX}_alerts_open", "Alerts firing or acknowledged.", labels=["severity"])
+        counted = Counter[str]()
+        for (severity, state), number in count_open().items():
+            counted[severity] += number if state != State.SILENCED else 0
+        for severity, number in counted.items():
+            found.add_metric([severity], number)
+        yield found
 
     def _processes(self) -> Iterator[Metric]:
         beats = GaugeMetricFamily(f"{PREFIX}_heartbeat_timestamp_seconds", "Last heartbeat.", labels=["process"])

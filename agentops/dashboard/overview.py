@@ -9,23 +9,30 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_safe
 
+from agentops.accounts.models import Role
+from agentops.accounts.roles import has_role
+from agentops.alerts.queries import AlertFilters, count_firing, list_urgent
+from agentops.alerts.views import with_owners
 from agentops.costs import charts
 from agentops.costs import queries as costs
 from agentops.costs.forms import sensible, usual_interval
 from agentops.costs.sources import By, SpendFilters
 from agentops.dashboard import figures
+from agentops.domain.alerting import State
 from agentops.pages import page_context
 from agentops.runs.queries import RunFilters, list_runs
 
 #: Lines of the list of what costs most.
 TOP = 7
+#: Alerts that are shown of those that fire.
+FIRING = 5
 TABS: dict[str, By | None] = {"runs": None, "users": "user", "features": "feature"}
-REGIONS = ("tiles", "services", "top")
+REGIONS = ("tiles", "services", "top", "firing")
 
 
 @require_safe
 def overview(request: HttpRequest) -> HttpResponse:
-    """The page, or the region that htmx names as its target: tiles, services, top."""
+    """The page, or the region that htmx names as its target: tiles, services, top, firing."""
     context = page_context(request)
     part = request.headers.get("HX-Target", "") if request.headers.get("HX-Request") else ""
     environment, now = context["environment"], context["now"]
@@ -39,11 +46,23 @@ def overview(request: HttpRequest) -> HttpResponse:
         context["lines"] = figures.service_lines(environment, from_, until, flying, now=now)
     if part in ("", "top"):
         context |= _top(request, context)
+    if part in ("", "firing"):
+        context |= _firing(request, environment)
     if not part:
         parameters = request.GET.urlencode()
         context["interval"] = usual_interval(until - from_)
         context["chart_url"] = reverse("dashboard:spend_chart") + (f"?{parameters}" if parameters else "")
     return render(request, f"dashboard/overview.html#{part}" if part in REGIONS else "dashboard/overview.html", context)
+
+
+def _firing(request: HttpRequest, environment: str) -> dict[str, Any]:
+    """What fires now, the most severe and expensive first."""
+    found = list_urgent(AlertFilters(state=State.FIRING, environment=environment), limit=FIRING)
+    return {
+        "firing": with_owners(found),
+        "firing_total": count_firing(environment=environment).total,
+        "may_move": has_role(request.user, Role.RESPONDER),
+    }
 
 
 def _top(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from django.utils import timezone
 
 from agentops.live import store
 from agentops.live.feed import feed
+from agentops.live.messages import merge
 
 MAX_FRAME_CHARS = 65_536
 MAX_SOCKETS_PER_USER = 20  # in one process
@@ -88,9 +89,10 @@ class LiveConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels ha
             await self._answer(text_data)
 
     def offer(self, event: store.Event) -> None:
-        """Keep a message for each topic that the browser asked for; of several, the latest."""
+        """Keep a message for each topic that the browser asked for; of several, the latest with the alerts of all."""
         for topic in self._concerned(event.topics):
-            self._pending[topic] = {"topic": topic, "event_id": event.id, **event.data}
+            message = {"topic": topic, "event_id": event.id, **event.data}
+            self._pending[topic] = merge(self._pending.get(topic), message)
         if self._pending:
             self._ready.set()
 

@@ -1,4 +1,4 @@
-// The keyboard: / searches, g and a letter goes, j and k move between rows, ? helps.
+// The keyboard: / searches, g and a letter goes, j and k move between rows, a letter acts on a row, ? helps.
 "use strict";
 
 (() => {
@@ -6,6 +6,7 @@
   let leader = 0;
 
   const typing = (target) => target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName);
+  const rowsOf = (root) => [...root.querySelectorAll("[data-row]")];
   const move = (step) => {
     const rows = [...document.querySelectorAll("[data-row]")].filter((row) => row.querySelector("a") && row.offsetParent);
     if (!rows.length) return;
@@ -17,17 +18,31 @@
   };
 
   // A region that fetched itself again has new rows: the focus stays on the same one, else j would begin at the top.
+  // When that row has gone, the one that took its place gets it.
   let focused = null;
   document.addEventListener("htmx:beforeSwap", (event) => {
-    const link = document.activeElement?.closest("[data-row] a");
-    focused = link && event.detail.target.contains(link) ? link.getAttribute("href") : null;
+    const row = document.activeElement?.closest("[data-row]");
+    const link = row && event.detail.target.contains(row) ? row.querySelector("a") : null;
+    focused = link && { href: link.getAttribute("href"), place: rowsOf(event.detail.target).indexOf(row) };
   });
-  document.addEventListener("htmx:afterSwap", () => {
+  document.addEventListener("htmx:afterSwap", (event) => {
     if (focused && document.activeElement === document.body) {
-      document.querySelector(`[data-row] a[href="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+      const rows = rowsOf(event.detail.target);
+      const same = document.querySelector(`[data-row] a[href="${CSS.escape(focused.href)}"]`);
+      (same || rows[Math.min(focused.place, rows.length - 1)]?.querySelector("a"))?.focus({ preventScroll: true });
     }
     focused = null;
   });
+
+  // What a letter does: the button that carries it, in the row of the focus, or on a page about one thing.
+  const act = (key) => {
+    const scope = document.activeElement?.closest("[data-row]") || document.querySelector("[data-act-page]");
+    const button = scope?.querySelector(`[data-act="${CSS.escape(key)}"]`);
+    if (!button) return false;
+    button.click();
+    if (button.tagName === "SUMMARY") button.parentElement.querySelector("button")?.focus();
+    return true;
+  };
 
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
@@ -50,5 +65,6 @@
     else if (event.key === "j") move(1);
     else if (event.key === "k") move(-1);
     else if (event.key === "?") document.getElementById("key-help").showModal();
+    else if (/^[a-z]$/.test(event.key) && act(event.key)) event.preventDefault();
   });
 })();

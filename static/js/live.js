@@ -37,6 +37,7 @@
     indicator.title = title;
   };
   const describe = () => {
+    body.dataset.livePaused = paused ? "yes" : "";
     if (paused) return show("paused", "paused", "Updates are held back. Press to resume.");
     if (socket?.readyState === WebSocket.OPEN) return show("live", "live", "Changes appear by themselves. Press to pause.");
     if (!openedOnce && attempts < 2) return show("connecting", "connecting", "Opening the live connection.");
@@ -86,7 +87,10 @@
         openedOnce = true;
         describe();
       }
-      if (message.topic) dispatch(message.topic, message);
+      if (!message.topic) return;
+      // Whoever must hear of everything at once, also while the tab is hidden or updates are held back.
+      body.dispatchEvent(new CustomEvent("live-message", { detail: message }));
+      dispatch(message.topic, message);
     });
     socket.addEventListener("close", (event) => {
       socket = null;

@@ -34,10 +34,12 @@
   });
 
   // --- Toasts
-  const toast = (text, tone = "good") => {
+  const toast = (text, tone = "good", href = "") => {
     const node = document.getElementById("toast").content.firstElementChild.cloneNode(true);
     node.classList.add(`tone-${tone}`);
-    node.querySelector("span").textContent = text;
+    const words = href ? Object.assign(document.createElement("a"), { href }) : node.querySelector("span");
+    words.textContent = text;
+    if (href) node.querySelector("span").replaceChildren(words);
     document.getElementById("toasts").append(node);
     if (tone !== "critical") setTimeout(() => node.remove(), 8000);
   };

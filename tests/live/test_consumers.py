@@ -271,6 +271,29 @@ async def test_of_many_events_a_browser_hears_the_latest_in_their_order(cookie: 
         assert ids == sorted(set(ids))
 
 
+async def test_a_browser_that_was_away_is_told_of_every_alert(cookie: bytes) -> None:
+    seen = await tell("spend")
+    for number in range(30):
+        await tell("alerts", RUN, alerts=[{"id": number, "severity": "warn", "change": "opened"}], more=0)
+    await tell("alerts", RUN)
+    await LiveEvent.objects.aupdate(at="2020-01-01T00:00Z")
+    async with connected(cookie, "alerts", RUN) as browser:
+        await browser.say({"since": seen})
+        for _ in range(2):
+            message = await browser.hear()
+            assert [alert["id"] for alert in message["alerts"]] == list(range(30)), message["topic"]
+
+
+async def test_a_browser_that_is_slow_is_told_of_every_alert_too(cookie: bytes) -> None:
+    async with connected(cookie, "alerts") as browser:
+        for number in range(40):
+            await tell("alerts", alerts=[{"id": number, "severity": "page", "change": "opened"}], more=0)
+        told_of: set[int] = set()
+        while len(told_of) < 40:
+            told_of |= {alert["id"] for alert in (await told(browser, "alerts"))["alerts"]}
+        assert told_of == set(range(40))
+
+
 def test_reading_events_is_one_statement(django_assert_num_queries: Any) -> None:
     publish(["runs"])
     with django_assert_num_queries(1):
