@@ -26,6 +26,7 @@ from agentops.costs.attribution_api import router as attribution
 from agentops.pages import page_context
 from agentops.prices.api import router as prices
 from agentops.runs.api import router as runs
+from agentops.watch.api import router as watch
 
 logger = logging.getLogger(__name__)
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -242,4 +243,5 @@ api.add_router("", attribution)
 api.add_router("", billing)
 api.add_router("", prices)
 api.add_router("", alerts)
+api.add_router("", watch)
 api.add_router("", fallback)  # last: what nothing above took

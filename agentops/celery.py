@@ -1,10 +1,12 @@
 """The Celery application and its processes. Tasks are hints: what must be done is a row in PostgreSQL first.
 
-python -m agentops.celery worker|beat [LEVEL]    ``celery``'s own command line would load, and keep, all of its commands
+python -m agentops.celery worker|watch|beat [LEVEL]    ``celery``'s own command line would load, and keep, all of its
+commands. ``watch`` is a worker of its own queue that also looks without being asked: no long task may hold it up.
 """
 
 import os
 import sys
+from importlib import import_module
 
 from celery import Celery
 
@@ -25,11 +27,26 @@ def main(role: str, level: str = "WARNING") -> int:
         timetable.config_from_object("django.conf:settings", namespace="CELERY")
         timetable.Beat(schedule=timetable.conf.beat_schedule_filename, pidfile="", loglevel=level, quiet=True).run()
         return 0
-    threads = int(os.environ.get("AGENTOPS_WORKER_CONCURRENCY") or 4)
+    is_watch = role == "watch"
+    threads = 2 if is_watch else int(os.environ.get("AGENTOPS_WORKER_CONCURRENCY") or 4)
     worker = app.Worker(
-        pool="threads", concurrency=threads, without_gossip=True, without_mingle=True, loglevel=level, quiet=True
+        hostname=f"{role}@%h",
+        queues=["watch"] if is_watch else ["celery"],
+        pool="threads",
+        concurrency=threads,
+        without_gossip=True,
+        without_mingle=True,
+        loglevel=level,
+        quiet=True,
     )
-    worker.start()
+    sweeper = import_module("agentops.watch.sweeper").Sweeper() if is_watch else None
+    if sweeper is not None:
+        sweeper.start()
+    try:
+        worker.start()
+    finally:
+        if sweeper is not None:
+            sweeper.stop()
     return worker.exitcode or 0
 
 

@@ -62,6 +62,7 @@ INSTALLED_APPS = [
     "agentops.runs",
     "agentops.costs",
     "agentops.alerts",
+    "agentops.watch",
     "agentops.prices",
     "agentops.billing",
     "agentops.ingest",
@@ -188,6 +189,8 @@ CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 120, "health_check_interval": 10}
 CELERY_TIMEZONE = "UTC"
+# What pages somebody waits for nothing: see agentops.celery.
+CELERY_TASK_ROUTES = {"agentops.watch.tasks.*": {"queue": "watch"}, "agentops.alerts.tasks.*": {"queue": "watch"}}
 # When each entry ran last outlives a restart, else what is due once a day might never be.
 CELERY_BEAT_SCHEDULE_FILENAME = str(HOME / "beat" / "schedule")
 # A row in PostgreSQL is the record; a task that finds the broker gone must not hold up a request.
@@ -202,6 +205,9 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "partitions": {"task": "agentops.runs.tasks.maintain_partitions", "schedule": 3600.0},
     "redigest": {"task": "agentops.ingest.tasks.redigest_quarantine", "schedule": 60.0},
     "repricings": {"task": "agentops.prices.tasks.take_up", "schedule": 3.0},
+    "look": {"task": "agentops.watch.tasks.look", "schedule": 5.0},
+    "look-at-quiet": {"task": "agentops.watch.tasks.look_at_quiet", "schedule": 30.0},
+    "prune-watch": {"task": "agentops.watch.tasks.prune", "schedule": 3600.0},
     "settle-alerts": {"task": "agentops.alerts.tasks.settle", "schedule": 5.0},
     "prune-events": {"task": "agentops.live.tasks.prune_events", "schedule": 600.0},
 }

@@ -181,3 +181,9 @@ def silence_of(labels: Mapping[str, str | None], *, now: datetime) -> Silence | 
     """The silence in force that covers an alert, the longest one."""
     fitting = [silence for silence in active_silences(now=now) if matches(silence.matchers, labels)]
     return max(fitting, key=lambda silence: silence.ends_at, default=None)
+
+
+def open_services(kind: str) -> dict[str, str]:
+    """The services that have an open alert of a kind of their own, not of a run or a session, by its fingerprint."""
+    rows = Alert.objects.filter(kind=kind, run=None, session=None, cleared_at=None).exclude(state=State.RESOLVED)
+    return dict(rows.values_list("fingerprint", "service"))

@@ -1,7 +1,7 @@
 """A service that spends faster than it ever did at that hour: found in minutes, before a day's total shows it.
 
-Five minutes are compared with what is usual for that hour of the week, on the scale of ``baseline``, and what stands out
-adds up (CUSUM). A service that is too young to have anything usual has a cap.
+Five minutes are compared with what is usual for that hour of the week, on the scale of ``baseline``, and what stands
+out adds up (CUSUM). A service that is too young to have anything usual has a cap.
 """
 
 from __future__ import annotations

@@ -37,6 +37,7 @@ from agentops.ingest.batch import Batch, Receipt, Unavailable
 from agentops.ingest.booking import Entry, Outcome, book
 from agentops.ingest.cardinality import Cardinality
 from agentops.ingest.connections import connect
+from agentops.ingest.nudge import Nudger
 from agentops.live import store as live
 from agentops.live.broadcast import broadcast
 from agentops.prices.store import latest_revision as latest_book
@@ -225,6 +226,7 @@ class Writer:
         self._thread: threading.Thread | None = None
         self._connection: psycopg.Connection[Any] | None = None
         self._known_services: set[str] = set()
+        self._nudger = Nudger()
         self._wrote_at, self._took = 0.0, 0.0
         self._company = 1
 
@@ -302,6 +304,7 @@ class Writer:
                 job.done(job.receipt or Receipt(0))
             if result.topics:
                 broadcast(jobs[0].loop, result.event_id, result.topics)
+                self._nudger.nudge()
 
     def _commit(self, jobs: list[Job]) -> Result:
         for attempt in range(1, ATTEMPTS + 1):

@@ -16,6 +16,8 @@ from agentops.domain.spans import Kind, PriceSource
 from agentops.pages import InvalidCursorError, decode_cursor, encode_cursor
 from agentops.runs import queries
 from agentops.runs.filters import read_values
+from agentops.runs.findings import Scope, StoredFinding
+from agentops.runs.findings import of_run as list_findings
 from agentops.runs.queries import RunFilters, RunKey, RunRow, StepRow
 
 router = Router(tags=["runs"])
@@ -145,6 +147,20 @@ class Merged(Schema):
     into_traces: list[str]
 
 
+class Finding(Schema):
+    """What was found in a run; ``evidence`` shows that it is so, with money as decimal strings."""
+
+    kind: str
+    mode: str
+    severity: Literal["warn", "page"]
+    title: str
+    first_at: Moment
+    detected_at: Moment
+    is_open: bool = Field(description="Whether it may still go on.")
+    session: str | None = Field(description="The session, where it was found across several of its runs.")
+    evidence: dict[str, Any]
+
+
 class RunDetail(Run):
     """A run with a page of its steps in order of start, and what was found in it."""
 
@@ -154,7 +170,7 @@ class RunDetail(Run):
     steps_count: int
     steps_cursor: str | None
     merged: Merged
-    findings: list[dict[str, Any]]
+    findings: list[Finding]
 
 
 WithoutName = Literal["user", "feature", "session", "release", "agent", "model", "tool"]
@@ -239,7 +255,7 @@ def get_run(
         "steps_count": run.steps,
         "steps_cursor": encode_cursor(steps[-1].start_ns, steps[-1].span_id.hex()) if more else None,
         "merged": merges_shape(queries.list_merges(run)),
-        "findings": [],
+        "findings": [finding_shape(f) for f in list_findings(run.service, run.trace_id, run.session)],
     }
 
 
@@ -266,6 +282,19 @@ def merges_shape(merges: queries.Merges) -> dict[str, Any]:
         "within": merges.within,
         "from_traces": [trace_id.hex() for trace_id in merges.from_traces],
         "into_traces": [trace_id.hex() for trace_id in merges.into],
+    }
+
+
+def finding_shape(finding: StoredFinding) -> dict[str, Any]:
+    """A finding as the contract spells it."""
+    shape = {name: getattr(finding, name) for name in Finding.model_fields if hasattr(finding, name)}
+    of_session = finding.place.scope is Scope.SESSION
+    evidence = {name: value for name, value in finding.detail.items() if name != "traces" or of_session}
+    return {
+        **shape,
+        "first_at": finding.began_at,
+        "session": finding.place.key if of_session else None,
+        "evidence": evidence,
     }
 
 

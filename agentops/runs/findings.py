@@ -124,7 +124,7 @@ def of_places(places: Iterable[Place]) -> dict[Place, list[StoredFinding]]:
     wanted = list(places)
     found: dict[Place, list[StoredFinding]] = {}
     if wanted:
-        columns = [[p.service for p in wanted], [int(p.scope) for p in wanted], [p.key for p in wanted]]
+        columns: list[Any] = [[p.service for p in wanted], [int(p.scope) for p in wanted], [p.key for p in wanted]]
         with connection.cursor() as cursor:
             cursor.execute(OF_PLACES, columns)
             for finding in map(_finding, cursor.fetchall()):

@@ -1,7 +1,7 @@
 """One look: what waits is read, judged, and what was found is stored and said, all in one transaction.
 
-What waits is taken away by the same commit, so that nothing is lost and nothing is judged twice, whatever is killed. One
-look goes on at a time: a lock says whose it is.
+What waits is taken away by the same commit, so that nothing is lost and nothing is judged twice, whatever is killed.
+One look goes on at a time: a lock says whose it is.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from agentops.alerts import actions as alerts
+from agentops.alerts.models import Alert
+from agentops.alerts.queries import open_services
 from agentops.domain.findings import Finding, Mode, Severity
 from agentops.domain.habits import Habits
 from agentops.domain.hidden import Failure, is_hidden, words_of
@@ -29,7 +31,7 @@ from agentops.watch import rules, streams, usual
 from agentops.watch.reporting import Report, ended_of
 from agentops.watch.rules import Effective
 from agentops.watch.spans import Read, RunFacts, agents_of, read_runs, read_spans
-from agentops.watch.speed import Speeds
+from agentops.watch.speed import KIND, Speeds
 from agentops.watch.streams import MAX_FAILURES, Stream
 
 log = logging.getLogger(__name__)
@@ -99,7 +101,7 @@ def _is_ours() -> bool:
         return bool(cursor.fetchone()[0])
 
 
-def _judge(waiting: Sequence[Waiting], now: datetime) -> list[alerts.Alert]:
+def _judge(waiting: Sequence[Waiting], now: datetime) -> list[Alert]:
     spans = read_spans(waiting)
     runs = read_runs({(row.trace_id, row.service) for row in waiting})
     seen = _Looked(spans, runs, now)
@@ -139,7 +141,7 @@ class _Looked:
             own.watch.use(effective.budgeted(habits.get((run.service, ""))))
             own.watch.see(steps + late.get(key, []))
             if effective.is_on("run.errors_hidden"):
-                _look_for_hidden(own, run, self.spans.get(key, ()))
+                _look_for_hidden(own, self.spans.get(key, ()))
             _look_at_end(own, run, habits, learnt, effective)
             report.add(own, run, now=self.now)
             for stream in session:
@@ -190,7 +192,7 @@ def _places(run: RunFacts) -> list[Place]:
     return [own, Place(run.service, Scope.SESSION, run.session)]
 
 
-def _look_for_hidden(stream: Stream, run: RunFacts, spans: Sequence[Read]) -> None:
+def _look_for_hidden(stream: Stream, spans: Sequence[Read]) -> None:
     """Errors of tools that the next model call was not shown."""
     for read in sorted(spans, key=lambda read: (read.seen.end_ns, read.seen.span_id)):
         seen = read.seen
@@ -199,10 +201,10 @@ def _look_for_hidden(stream: Stream, run: RunFacts, spans: Sequence[Read]) -> No
             failure = Failure(seen.span_id, seen.agent or "", seen.tool or "", seen.end_ns, words_of(said))
             stream.failures = [*stream.failures[1 - MAX_FAILURES :], failure]
         elif seen.kind in _MODELS and stream.failures:
-            _was_told(stream, run, read)
+            _was_told(stream, read)
 
 
-def _was_told(stream: Stream, run: RunFacts, read: Read) -> None:
+def _was_told(stream: Stream, read: Read) -> None:
     seen = read.seen
     mine = [f for f in stream.failures if f.end_ns <= seen.start_ns and f.agent in ("", seen.agent or f.agent)]
     if not mine:
@@ -232,18 +234,18 @@ def _look_at_end(
     effective: Effective,
 ) -> None:
     """Whether a run is too fast for its class; when it has ended well, learn from it, or say that it was salvaged."""
+    key = (run.trace_id, bytes(8))
     known = habits.get((run.service, run.name or ""))
-    root = (run.trace_id, bytes(8))
-    if known and effective.is_on("cost.velocity") and "speed" not in stream.others:
-        if known.is_too_fast(run.tokens, run.seconds, sigmas=effective.numbers["sigmas"]):
-            stream.others["speed"] = _of_run(Mode.SPEED, run, root, int(run.tokens * 60 / max(1.0, run.seconds)))
-            stream.others["speed"].period = int(known.usual_speed)
+    too_fast = known is not None and known.is_too_fast(run.tokens, run.seconds, sigmas=effective.numbers["sigmas"])
+    if known is not None and too_fast and effective.is_on("cost.velocity") and "speed" not in stream.others:
+        finding = stream.others["speed"] = _of_run(Mode.SPEED, run, key, int(run.tokens * 60 / run.seconds))
+        finding.period = int(known.usual_speed)
     if not run.is_over or stream.is_learnt or run.is_error:
         return
     stream.is_learnt = True
-    if run.errors >= SALVAGED_ERRORS and run.errors >= SALVAGED_SHARE * run.tool_calls:
-        if effective.is_on("run.errors_hidden"):
-            stream.others["salvaged"] = _of_run(Mode.SALVAGED, run, root, run.errors)
+    salvaged = run.errors >= SALVAGED_ERRORS and run.errors >= SALVAGED_SHARE * run.tool_calls
+    if salvaged and effective.is_on("run.errors_hidden"):
+        stream.others["salvaged"] = _of_run(Mode.SALVAGED, run, key, run.errors)
     if stream.watch.findings:
         return
     for name in {(run.service, ""), (run.service, run.name or "")}:
@@ -269,3 +271,16 @@ def look_at_quiet(*, now: datetime) -> int:
         if touched:
             alerts.announce(touched)
     return len(quiet)
+
+
+def look_at_speeds(*, now: datetime) -> None:
+    """End the alerts of services that spend as usual again. May run at any time."""
+    alerted = open_services(KIND)
+    if not alerted:
+        return
+    found = _speeds.judge(alerted.values(), now=now)
+    ended = [key for key, service in alerted.items() if found.get(service) is None]
+    with transaction.atomic():
+        touched = alerts.clear(ended, now=now) if ended else []
+        if touched:
+            alerts.announce(touched)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.db import models
 
 
 class RuleChange(models.Model):
     """A decision about the rules of a service, or of a tool of it; the latest of each is in force.
 
-    An empty ``service`` is all of them, an empty ``tool`` the service itself. ``settings`` holds what differs from the
+    An empty ``service`` is all of them, an empty ``tool`` the service itself. ``chosen`` holds what differs from the
     defaults (see ``agentops.watch.rules``); nothing in it goes back to them.
     """
 
     service = models.TextField(blank=True)
     tool = models.TextField(blank=True)
-    settings = models.JSONField(default=dict)
+    chosen = models.JSONField(default=dict)
     reason = models.TextField(blank=True)
     changed_at = models.DateTimeField()
     changed_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")

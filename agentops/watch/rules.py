@@ -17,10 +17,9 @@ from agentops.domain.watchrules import Rules
 from agentops.watch.models import RuleChange
 
 
-#: What may be set for a service: the name, what it is in words, its least and its largest value, and its default.
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A number that can be set for a service."""
+    """A number that can be set for a service, in words, within bounds."""
 
     name: str
     words: str
@@ -31,27 +30,89 @@ class Setting:
     is_whole: bool = True
 
 
+_RULES = Rules()
+#: What may be set for a service.
 SETTINGS = (
-    Setting("warn", "Evidence to warn", "1.0 is the third exact repetition.", 0.3, 20, Rules.warn, is_whole=False),
-    Setting("page", "Evidence to page", "1.4 is the fourth exact repetition.", 0.3, 20, Rules.page, is_whole=False),
-    Setting("talk_warn", "Talk: rounds to warn", "Messages of each of two agents with no tool work between.", 2, 1_000, Rules.talk_warn),
-    Setting("talk_page", "Talk: rounds to page", "The same, to page.", 2, 1_000, Rules.talk_page),
-    Setting("same_result_warn", "Same result: calls to warn", "Calls of a tool with one result, among the last 20.", 2, 20, Rules.same_result_warn),
-    Setting("same_result_page", "Same result: calls to page", "The same, to page.", 2, 20, Rules.same_result_page),
-    Setting("faults_warn", "Malformed or unknown: calls to warn", "Calls that cannot be read, or of tools that do not exist.", 2, 100, Rules.faults_warn),
-    Setting("faults_page", "Malformed or unknown: calls to page", "The same, to page.", 2, 100, Rules.faults_page),
-    Setting("least_budget", "Step budget: at least", "A run may take as many steps in any case.", 1, 1_000_000, habits.LEAST_BUDGET),
-    Setting("budget_times", "Step budget: times a long good run", "Of the service's own runs that ended well, p95.", 1, 100, habits.BUDGETS_A_LONG_RUN, is_whole=False),
-    Setting("sigmas", "Speed of a run: standard deviations", "Tokens a minute beyond the mean of good runs.", 1, 20, habits.SIGMAS, is_whole=False),
-    Setting("too_much", "Speed of the service: sum to page", "What stands out of the hour of the week, added up.", 1, 100, velocity.TOO_MUCH, is_whole=False),
-    Setting("cold_cap_usd", "Speed of a new service: dollars in 15 minutes", "Where nothing is usual yet.", 0.01, 1_000_000, velocity.COLD_CAP_NANO / 1e9, is_whole=False),
-)  # fmt: skip
+    Setting("warn", "Evidence to warn", "1.0 is the third exact repetition.", 0.3, 20, _RULES.warn, is_whole=False),
+    Setting("page", "Evidence to page", "1.4 is the fourth exact repetition.", 0.3, 20, _RULES.page, is_whole=False),
+    Setting(
+        "talk_warn",
+        "Talk: rounds to warn",
+        "Messages of each of two agents with no tool work between.",
+        2,
+        1_000,
+        _RULES.talk_warn,
+    ),
+    Setting("talk_page", "Talk: rounds to page", "The same, to page.", 2, 1_000, _RULES.talk_page),
+    Setting(
+        "same_result_warn",
+        "Same result: calls to warn",
+        "Calls of a tool with one result, among the last 20.",
+        2,
+        20,
+        _RULES.same_result_warn,
+    ),
+    Setting("same_result_page", "Same result: calls to page", "The same, to page.", 2, 20, _RULES.same_result_page),
+    Setting(
+        "faults_warn",
+        "Malformed or unknown: calls to warn",
+        "Calls that cannot be read, or of tools that do not exist.",
+        2,
+        100,
+        _RULES.faults_warn,
+    ),
+    Setting("faults_page", "Malformed or unknown: calls to page", "The same, to page.", 2, 100, _RULES.faults_page),
+    Setting(
+        "least_budget",
+        "Step budget: at least",
+        "A run may take as many steps in any case.",
+        1,
+        1_000_000,
+        habits.LEAST_BUDGET,
+    ),
+    Setting(
+        "budget_times",
+        "Step budget: times a long good run",
+        "Of the service's own runs that ended well, p95.",
+        1,
+        100,
+        habits.BUDGETS_A_LONG_RUN,
+        is_whole=False,
+    ),
+    Setting(
+        "sigmas",
+        "Speed of a run: standard deviations",
+        "Tokens a minute beyond the mean of good runs.",
+        1,
+        20,
+        habits.SIGMAS,
+        is_whole=False,
+    ),
+    Setting(
+        "too_much",
+        "Speed of the service: sum to page",
+        "What stands out of the hour of the week, added up.",
+        1,
+        100,
+        velocity.TOO_MUCH,
+        is_whole=False,
+    ),
+    Setting(
+        "cold_cap_usd",
+        "Speed of a new service: dollars in 15 minutes",
+        "Where nothing is usual yet.",
+        0.01,
+        1_000_000,
+        velocity.COLD_CAP_NANO / 1e9,
+        is_whole=False,
+    ),
+)
 DEFAULTS: dict[str, float] = {setting.name: setting.default for setting in SETTINGS}
 #: Kinds that can be switched off: those that the watch raises.
 SWITCHES = tuple(
     kind for kind in KINDS if kind.startswith("loop.") or kind in {"steps.budget", "cost.velocity", "run.errors_hidden"}
 )
-_OF_DOMAIN = frozenset(Rules.__slots__)
+_OF_DOMAIN = frozenset(_RULES.__slots__)
 
 
 class ToolUse:
@@ -120,7 +181,7 @@ def latest_revision() -> int:
 def load(_revision: int = 0) -> Rulebook:
     """All decisions that are in force."""
     latest = RuleChange.objects.order_by("service", "tool", "-id").distinct("service", "tool")
-    return Rulebook({(change.service, change.tool): change.settings for change in latest if change.settings})
+    return Rulebook({(change.service, change.tool): change.chosen for change in latest if change.chosen})
 
 
 def current() -> Current[Rulebook]:
@@ -135,5 +196,5 @@ def decide(
     kept = {name: value for name, value in settings.items() if value not in (None, [], "", ToolUse.NORMAL)}
     kept = {name: value for name, value in kept.items() if service or DEFAULTS.get(name) != value}
     return RuleChange.objects.create(
-        service=service, tool=tool, settings=kept, reason=reason, changed_by=by, changed_at=now
+        service=service, tool=tool, chosen=kept, reason=reason, changed_by=by, changed_at=now
     )

@@ -1,4 +1,4 @@
-"""What the watch reads of the books: new spans with their content, the runs they belong to, agents that became known."""
+"""What the watch reads of the books: new spans with their content, their runs, agents that became known."""
 
 from __future__ import annotations
 
@@ -121,14 +121,13 @@ def read_spans(waiting: Iterable[Waiting]) -> dict[RunKey, list[Read]]:
             silent.append((seen.trace_id, seen.span_id, service))
         found.setdefault((seen.trace_id, service), []).append(Read(seen, told, tokens))
     if silent and (logs := messages.told(silent)):
-        for (trace_id, service), spans in found.items():
-            found[trace_id, service] = [
-                Read(r.seen, logs[key] | r.content, r.tokens)
-                if (key := (trace_id, r.seen.span_id, service)) in logs
-                else r
-                for r in spans
-            ]
+        for (_, service), reads in found.items():
+            reads[:] = [_with_logs(read, logs.get((read.seen.trace_id, read.seen.span_id, service))) for read in reads]
     return found
+
+
+def _with_logs(read: Read, told: dict[str, Any] | None) -> Read:
+    return read if told is None else Read(read.seen, told | dict(read.content), read.tokens)
 
 
 def read_runs(keys: Iterable[RunKey]) -> dict[RunKey, RunFacts]:

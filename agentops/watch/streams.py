@@ -47,8 +47,8 @@ class Stream:
     """A run or a session under watch.
 
     ``failures`` are failed tool calls of which no model has been told yet; ``others`` what other detectors found, by
-    name; ``noted`` what has been stored of all findings, by source and ordinal. ``is_learnt``: the habits of its service
-    know it.
+    name; ``noted`` what has been stored of all findings, by source and ordinal. ``is_learnt``: the habits of its
+    service know it.
     """
 
     place: Place
@@ -172,7 +172,10 @@ def _load(place: Place, version: int, text: str) -> Stream:
     return Stream(
         place,
         Watch.load(state["watch"], is_session=place.scope is Scope.SESSION),
-        [Failure(bytes.fromhex(span_id), *rest, tuple(words)) for span_id, *rest, words in state["failures"]],
+        [
+            Failure(bytes.fromhex(span_id), agent, tool, end_ns, tuple(words))
+            for span_id, agent, tool, end_ns, words in state["failures"]
+        ],
         {name: Finding.load(plain) for name, plain in state["others"].items()},
         {name: Noted(*values) for name, values in state["noted"].items()},
         state["is_learnt"],

@@ -19,7 +19,7 @@ KEPT = timedelta(days=2)
 LOOKED_BACK = timedelta(hours=25)
 
 HABITS = """
-SELECT service, name, runs, steps, timed, mean, squares FROM watch_habit
+SELECT service, name, runs, steps::text, timed, mean, squares FROM watch_habit
 JOIN unnest(%s::text[], %s::text[]) AS u (service, name) USING (service, name)
 """
 SAVE_HABITS = """

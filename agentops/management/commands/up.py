@@ -81,7 +81,7 @@ def _supervisor_arguments(listener: socket.socket, *, demo: bool) -> list[str]:
     # Half of the processors are PostgreSQL's. Requests that share a process share transactions: fewer cost less.
     workers = int(os.environ.get("AGENTOPS_WEB_WORKERS") or max(1, (os.cpu_count() or 1) // 2))
     arguments += [f"--run=web-{number}={python} {web}" for number in range(1, workers + 1)]
-    arguments += [f"--run={role}={python} -m agentops.celery {role} WARNING" for role in ("worker", "beat")]
+    arguments += [f"--run={role}={python} -m agentops.celery {role} WARNING" for role in ("worker", "watch", "beat")]
     if demo:
         arguments.append(f"--later=demo={python} manage.py demo --send-to {url}")
     return arguments

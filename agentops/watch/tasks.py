@@ -1,0 +1,38 @@
+"""What the watch does when it is nudged, and on a timetable. Each task may run twice, or at the same time again."""
+
+from __future__ import annotations
+
+import time
+
+from celery import shared_task
+from django.utils import timezone
+
+from agentops.watch import look as looking
+from agentops.watch import streams, usual
+
+#: A task goes on while there is something to do, but leaves its thread to others then, in seconds.
+AT_ONCE = 20.0
+
+
+@shared_task
+def look() -> None:
+    """Look at everything that waits."""
+    until = time.monotonic() + AT_ONCE
+    while looking.look() and time.monotonic() < until:
+        pass
+
+
+@shared_task
+def look_at_quiet() -> None:
+    """End what goes on no more: runs that have gone quiet, services that spend as usual again."""
+    now = timezone.now()
+    looking.look_at_quiet(now=now)
+    looking.look_at_speeds(now=now)
+
+
+@shared_task
+def prune() -> None:
+    """Forget runs and five minutes that nobody has asked about for days."""
+    now = timezone.now()
+    streams.prune(now=now)
+    usual.prune(now=now)
