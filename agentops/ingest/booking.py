@@ -24,7 +24,9 @@ from agentops.domain.spans import COSTED_KINDS, Kind, Span
 from agentops.ingest.entry import Entry as Entry  # noqa: PLC0414  (its users know it from here)
 from agentops.ingest.entry import answer_key, figures_of
 from agentops.ingest.trees import Decisions, decide
+from agentops.runs import pending
 from agentops.runs import store as runs
+from agentops.runs.pending import WATCHED_KINDS, Place
 from agentops.runs.store import NO_MEASURES, RunDelta, RunKey, RunState, SpanKey, Told
 
 _MODEL_KINDS = COSTED_KINDS
@@ -103,10 +105,15 @@ def _book_new(cursor: Cursor[Any], fresh: list[Entry], claimed: dict[SpanKey, da
             _book_plain(moves.steps(key[1], place_of(state.attribution)), by_run[key])
     decisions = decide(cursor, moves, states, by_run, trees, told, locked) if trees else Decisions()
     runs.copy_spans(cursor, (_span_row(entry, claimed[entry.key], decisions) for entry in fresh))
+    pending.add(cursor, (_waiting(e.span) for e in fresh if e.span.kind in WATCHED_KINDS or not e.span.parent_span_id))
     costs.move_spend(cursor, moves)
     if decisions.corrections:
         runs.correct_runs(cursor, decisions.corrections)
     return by_run.keys() | decisions.runs
+
+
+def _waiting(span: Span) -> tuple[bytes, str, Place]:
+    return span.trace_id, span.service, Place(span.span_id, span.start_ns)
 
 
 def _note_answers(cursor: Cursor[Any], fresh: Iterable[Entry]) -> tuple[dict[bytes, list[Told]], set[RunKey]]:

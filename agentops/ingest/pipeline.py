@@ -13,7 +13,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -44,7 +44,7 @@ from agentops.prices.store import latest_revision as latest_book
 from agentops.prices.store import load_prices
 from agentops.runs import messages, pending
 from agentops.runs.messages import Message
-from agentops.runs.pending import WATCHED_KINDS, Place
+from agentops.runs.pending import Place
 from agentops.runs.store import RunKey
 
 log = logging.getLogger(__name__)
@@ -333,12 +333,11 @@ class Writer:
             outcome = book(cursor, entries, self._known_services)
             store.add_counters(cursor, _give_receipts(jobs, outcome))
             result.topics = _topics(outcome) if outcome.runs else []
-            new = [(m.trace_id, m.service, Place(m.span_id, 0)) for m in told]
             if told:
-                new_runs = messages.add(cursor, told)
-                new = [span for span in new if span[:2] in new_runs]
-                result.topics += _run_topics(new_runs - outcome.runs)
-            pending.add(cursor, [*_watched(entries, outcome), *new])
+                new = messages.add(cursor, told)
+                result.topics += _run_topics(new - outcome.runs)
+                runs = [(m.trace_id, m.service, Place(m.span_id, 0)) for m in told if (m.trace_id, m.service) in new]
+                pending.add(cursor, runs)
             if result.topics:
                 result.event_id = live.record(cursor, result.topics)
         self._known_services.update(key[2] for key in outcome.accepted)
@@ -389,14 +388,6 @@ def _give_receipts(jobs: Iterable[Job], outcome: Outcome) -> dict[str, store.Cou
         said += sorted(warnings)[:MAX_WARNINGS]
         job.receipt = Receipt(accepted=accepted, duplicates=len(job.entries) - accepted, warnings=said)
     return counters
-
-
-def _watched(entries: Iterable[Entry], outcome: Outcome) -> Iterator[tuple[bytes, str, Place]]:
-    """Which new spans the watch has to look at, and where they are."""
-    for entry in entries:
-        span = entry.span
-        if span.kind in WATCHED_KINDS and entry.key in outcome.accepted:
-            yield span.trace_id, span.service, Place(span.span_id, span.start_ns)
 
 
 def _topics(outcome: Outcome) -> list[str]:

@@ -19,7 +19,7 @@ from agentops.domain.spans import Kind
 
 #: A row that could not be watched so often is set aside, where operators see it.
 MAX_ATTEMPTS = 3
-#: Kinds that the watch looks at.
+#: Kinds that the watch looks at, besides whatever is a root: that tells of a run's end.
 WATCHED_KINDS = frozenset({Kind.AGENT, Kind.LLM, Kind.EMBEDDING, Kind.TOOL, Kind.RETRIEVAL})
 _PLACE = struct.Struct(">8sq")
 SIZE = _PLACE.size
@@ -65,17 +65,19 @@ def add(cursor: Cursor[Any], spans: Iterable[tuple[bytes, str, Place]]) -> None:
 TAKE = f"""
 SELECT id, trace_id, service, received_on, spans, queued_at FROM (
     SELECT *, sum(octet_length(spans) / {SIZE}) OVER (ORDER BY id) AS so_far
-    FROM (SELECT * FROM watch_queue WHERE attempts < {MAX_ATTEMPTS} ORDER BY id LIMIT %(rows)s) AS oldest
+    FROM (
+        SELECT * FROM watch_queue WHERE attempts < {MAX_ATTEMPTS} AND id > %(after)s ORDER BY id LIMIT %(rows)s
+    ) AS oldest
 ) AS q
-WHERE so_far <= %(spans)s OR id = (SELECT min(id) FROM watch_queue WHERE attempts < {MAX_ATTEMPTS})
+WHERE so_far <= %(spans)s OR so_far = octet_length(spans) / {SIZE}
 ORDER BY id
 """
 
 
-def oldest(*, rows: int, spans: int) -> list[Waiting]:
-    """The oldest that wait, about so many rows and spans. The caller holds the lock of the watch."""
+def oldest(*, rows: int, spans: int, after: int = 0) -> list[Waiting]:
+    """The oldest that wait after a row, about so many rows and spans. The caller holds the lock of the watch."""
     with connection.cursor() as cursor:
-        cursor.execute(TAKE, {"rows": rows, "spans": spans})
+        cursor.execute(TAKE, {"rows": rows, "spans": spans, "after": after})
         return [
             Waiting(pk, bytes(trace_id), service, day, [Place(*place) for place in _PLACE.iter_unpack(packed)], at)
             for pk, trace_id, service, day, packed, at in cursor.fetchall()

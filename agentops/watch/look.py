@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db import connection, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 from django.utils import timezone
 
 from agentops.alerts import actions as alerts
@@ -57,34 +57,39 @@ def look(*, now: datetime | None = None) -> int:
 
     What cannot be judged is tried again alone, and set aside when it fails too often: it never holds up the rest.
     """
+    now = now or timezone.now()
     try:
-        return _look(now or timezone.now(), rows=ROWS)
+        return _look(now, rows=ROWS)
+    except (OperationalError, InterfaceError):
+        streams.forget_remembered()
+        raise  # the database is away or busy: nothing is wrong with what waits
     except Exception:
         log.exception("what waits could not be judged together; it is tried one by one")
         streams.forget_remembered()
-    return _one_by_one(now or timezone.now())
+    return _one_by_one(now)
 
 
 def _one_by_one(now: datetime) -> int:
-    done = 0
-    for _ in range(ROWS):
-        first = pending.oldest(rows=1, spans=1)
-        if not first:
-            break
+    done = after = 0
+    while first := pending.oldest(rows=1, spans=1, after=after):
+        after = first[0].id
         try:
-            done += _look(now, rows=1)
+            done += _look(now, rows=1, after=after - 1)
+        except (OperationalError, InterfaceError):
+            streams.forget_remembered()
+            raise
         except Exception as error:
             log.exception("a run could not be watched")
             streams.forget_remembered()
-            pending.fail(first[0].id, f"{type(error).__name__}: {error}")
+            pending.fail(after, f"{type(error).__name__}: {error}")
     return done
 
 
-def _look(now: datetime, *, rows: int) -> int:
+def _look(now: datetime, *, rows: int, after: int = 0) -> int:
     with transaction.atomic():
         if not _is_ours():
             return 0
-        waiting = pending.oldest(rows=rows, spans=SPANS)
+        waiting = pending.oldest(rows=rows, spans=SPANS, after=after)
         if not waiting:
             return 0
         touched = _judge(waiting, now)

@@ -65,6 +65,8 @@ TABLES = (
     "span_messages",
     "answers",
     "span_waiting",
+    "watch_queue",
+    "run_findings",
     "spend_hourly",
     "spend_daily",
     "spend_past",
