@@ -282,7 +282,6 @@ def map_and_reduce(script: Script) -> None:
 
 def long_coding(script: Script) -> None:
     """A long piece of work."""
-    script.usual = 170
     prose, rng = script.prose, script.rng
     files = [prose.path() for _ in range(12)]
     with script.run("coder"):

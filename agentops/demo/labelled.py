@@ -9,7 +9,7 @@ from enum import StrEnum
 from hashlib import sha256
 
 from agentops.demo import busy, looping
-from agentops.demo.plan import RunPlan, Step
+from agentops.demo.plan import STEP_KINDS, RunPlan, Step
 from agentops.demo.script import Script
 from agentops.demo.writers import encode, spans_of
 from agentops.demo.writers.base import compact
@@ -23,6 +23,8 @@ from agentops.domain.watchrules import Rules
 from agentops.ingest.otlp import decode_protobuf, limits
 
 _LEAST_BUDGET, _BUDGETS = 50, 3
+#: Steps that the runs of a service have at most in which something loops.
+_LOOPING_USUAL = 55
 #: What stands for a text that the client may not record.
 _HASH_CHARS = 24
 
@@ -128,9 +130,12 @@ def cases(seed: str, count: int) -> Iterator[Case]:
         if sort.capture is Capture.HASHED:
             for plan in script.plans:
                 _hash(plan)
-        yield Case(
-            sort.name, sort.label, tuple(script.plans), sort.family, sort.capture, script.begins_ns, script.usual
-        )
+        usual = _LOOPING_USUAL if sort.label is not None else max(map(_length, script.plans))
+        yield Case(sort.name, sort.label, tuple(script.plans), sort.family, sort.capture, script.begins_ns, usual)
+
+
+def _length(plan: RunPlan) -> int:
+    return sum(step.kind in STEP_KINDS for step in plan.steps())
 
 
 def _hash(plan: RunPlan) -> None:

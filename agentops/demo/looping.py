@@ -208,7 +208,7 @@ def too_many_steps(script: Script) -> None:
     """Many times the steps of its service's runs, none like another."""
     with script.run("agent"):
         script.begins()
-        chores.work(script, 90)
+        chores.work(script, 100)
 
 
 def interleaved(script: Script) -> None:

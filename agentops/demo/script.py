@@ -16,8 +16,8 @@ from agentops.domain.spans import Kind
 _START_NS = 1_780_300_800 * NS
 _MODELS = ("gpt-4.1", "gpt-4.1-mini", "claude-sonnet-4-5", "gpt-4o", "gemini-2.5-flash", "claude-haiku-4-5")
 _MAX_CONTEXT = 128_000
-#: Those that show agents, tools and messages alike, whatever the agents do.
-_DIALECTS = (Dialect.GENAI, Dialect.GENAI, Dialect.GENAI_OLD, Dialect.OPENINFERENCE, Dialect.PYDANTIC_AI)
+#: Those that can spell several agents in one run, and a tool that is an agent.
+_DIALECTS = (Dialect.GENAI, Dialect.GENAI_OLD, Dialect.OPENINFERENCE, Dialect.LANGGRAPH, Dialect.OPENAI_AGENTS)
 
 Arguments = Mapping[str, str | int]
 
@@ -32,9 +32,7 @@ class Use(NamedTuple):
 
 
 class Script(Stage):
-    """One session while it is written. ``plans`` are its runs so far; ``usual`` the steps of its service's runs.
-
-    ``begins_ns`` is when what the case is about begins.
+    """One session while it is written. ``plans`` are its runs so far, when what it is about begins.
     """
 
     def __init__(self, rng: random.Random) -> None:
@@ -46,7 +44,6 @@ class Script(Stage):
         super().__init__(service, "faq", _START_NS + rng.randrange(86_400) * NS, 0, rng)
         self.prose = Prose(rng)
         self.plans: list[RunPlan] = []
-        self.usual = 20
         self.begins_ns = 0
         self._session = f"sess-{rng.getrandbits(48):012x}"
         self._model = model
