@@ -39,7 +39,8 @@ def grep(prose: Prose) -> Use:
 
 def query(prose: Prose) -> Use:
     """A query of a database."""
-    sql = f"SELECT {prose.name()}, sum({prose.noun()}) FROM {prose.name()} WHERE {prose.noun()} > {prose.rng.randrange(99)}"
+    what, least = f"{prose.name()}, sum({prose.noun()})", prose.rng.randrange(99)
+    sql = f"SELECT {what} FROM {prose.name()} WHERE {prose.noun()} > {least}"
     return Use("run_sql", {"sql": sql}, prose.rows())
 
 

@@ -14,7 +14,7 @@ _PAIRS = (
 )  # fmt: skip
 _DENIED = (
     "Error: permission denied for relation {noun}",
-    "ERROR: column \"{name}\" does not exist",
+    'ERROR: column "{name}" does not exist',
     "Traceback (most recent call last): KeyError: '{name}'",
     "Error: ENOENT, no entry {name}",
     "HTTP 403 Forbidden: the token may not read {noun}",
@@ -77,8 +77,8 @@ def same_command_other_times(script: Script) -> None:
         script.begins()
         for number in range(rng.randint(6, 30)):
             said = (
-                f"npm ERR! code ERESOLVE\nnpm ERR! while resolving {error}@1.4.2\nnpm ERR! A complete log of this run"
-                f" can be found in: /tmp/npm-{rng.getrandbits(40):x}/2026-03-04T10_{number:02d}_11_{rng.randrange(999)}Z.log\n"
+                f"npm ERR! code ERESOLVE\nnpm ERR! while resolving {error}@1.4.2\n"
+                f"npm ERR! A complete log of this run can be found in: /tmp/npm-{rng.getrandbits(40):x}/run.log\n"
                 f"failed after {rng.randrange(900) / 10} s at 2026-03-04 10:{number:02d}:{rng.randrange(60):02d}"
             )
             script.use(Use("bash", {"command": "npm install"}, said))
@@ -156,16 +156,15 @@ def no_progress(script: Script) -> None:
 
 def poll_without_progress(script: Script) -> None:
     """A job that is asked for again and again and never gets on."""
-    prose, rng = script.prose, script.rng
+    rng = script.rng
     job = f"job-{rng.randrange(10_000)}"
     said = rng.choice((f'{{"job": "{job}", "state": "pending"}}', "status: queued", f"{job} is still running (12 %)"))
     with script.run("agent"):
         _warm(script, 20)
         script.begins()
         for _ in range(rng.randint(12, 40)):
-            script.use(Use(rng.choice(("check_status",)), {"job": job}, said))
+            script.use(Use("check_status", {"job": job}, said))
             script.wait(5, 30)
-        prose.noun()
 
 
 def unknown_tool(script: Script) -> None:
@@ -199,7 +198,9 @@ def plan_and_rate_limit(script: Script) -> None:
         _warm(script, 10)
         script.begins()
         for _ in range(rng.randint(8, 25)):
-            script.say(f"The {rng.choice(things)} was refused. New plan: fetch the {rng.choice(things)}. {prose.sentence()}")
+            script.say(
+                f"The {rng.choice(things)} was refused. New plan: fetch the {rng.choice(things)}. {prose.sentence()}"
+            )
             script.use(Use("fetch_data", {"source": things[0]}, "Error 429: too many requests", fails=True))
             script.wait(0.5, 2)
 
@@ -350,10 +351,20 @@ def clarification_reworded(script: Script) -> None:
 def polite_without_end(script: Script) -> None:
     """Two agents that thank each other and say goodbye, without end."""
     prose, rng = script.prose, script.rng
-    words = ("Thank you", "Goodbye", "You are welcome", "Have a great day", "It was a pleasure", "Take care", "Thanks again")
+    words = (
+        "Thank you",
+        "Goodbye",
+        "You are welcome",
+        "Have a great day",
+        "It was a pleasure",
+        "Take care",
+        "Thanks again",
+    )
 
     def says() -> str:
-        return ". ".join(rng.sample(words, rng.randint(2, 4))) + rng.choice(("!", ".", f", and good luck with the {prose.noun()}."))
+        return ". ".join(rng.sample(words, rng.randint(2, 4))) + rng.choice(
+            ("!", ".", f", and good luck with the {prose.noun()}.")
+        )
 
     with script.run(""):
         _talk(script, says, says, rng.choice(_PAIRS))

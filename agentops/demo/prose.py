@@ -4,37 +4,36 @@ from __future__ import annotations
 
 import random
 
-_NOUNS = tuple(
-    "account address agreement archive audit backlog balance batch branch budget buffer cache campaign carrier catalogue"
-    " channel checklist claim client cluster column contract coupon courier credit customer dashboard dataset deadline"
-    " delivery dependency deposit discount document draft endpoint estimate exception export feature figure forecast"
-    " gateway handler header import index interval inventory invoice journal label ledger licence limit manifest margin"
-    " measure meeting member message metric migration module network note notice order package parser partner payment"
-    " permission pipeline plan policy portal premium process product profile project proposal provider query queue quota"
-    " rate receipt record refund region register release report request reserve resource response review risk role"
-    " route rule sample schedule schema script section segment sensor server session shipment signal site snapshot"
-    " source standard statement stock storage subscription summary supplier survey table target tariff task template"
-    " tenant threshold ticket token tool transfer trigger update usage vendor version visitor voucher warehouse widget"
-    .split()
-)  # fmt: skip
-_VERBS = tuple(
-    "accepts adjusts adds applies archives assigns blocks builds cancels carries changes checks closes collects combines"
-    " compares confirms contains copies corrects counts covers creates defines delays delivers depends describes detects"
-    " drops duplicates enables ends excludes expects explains exports extends fails filters follows formats gives groups"
-    " handles holds ignores includes increases inherits joins keeps leads limits links lists loads locks logs maps marks"
-    " matches measures merges misses moves names needs notes offers omits opens orders overrides passes prints provides"
-    " raises reads rebuilds receives records reduces refers rejects releases removes renames repeats replaces resets"
-    " resolves returns reuses saves sends serves shares shifts shows skips sorts splits stores supports syncs tracks"
-    .split()
-)  # fmt: skip
-_KINDS = tuple(
-    "annual automatic broken central common complete current daily default delayed direct early empty external final"
-    " first fixed foreign former full global hidden initial internal invalid joint large late legal local main manual"
-    " minor missing monthly narrow nested new nightly old open optional partial pending permanent primary private public"
-    " quarterly quick rare recent regional remote secondary separate shared short single slow stable stale standard"
-    " static temporary upper urgent usual valid weekly wide wrong yearly"
-    .split()
-)  # fmt: skip
+_NOUNS = """
+    account address agreement archive audit backlog balance batch branch budget buffer cache campaign carrier
+    catalogue channel checklist claim client cluster column contract coupon courier credit customer dashboard
+    dataset deadline delivery dependency deposit discount document draft endpoint estimate exception export feature
+    figure forecast gateway handler header import index interval inventory invoice journal label ledger licence
+    limit manifest margin measure meeting member message metric migration module network note notice order package
+    parser partner payment permission pipeline plan policy portal premium process product profile project proposal
+    provider query queue quota rate receipt record refund region register release report request reserve resource
+    response review risk role route rule sample schedule schema script section segment sensor server session
+    shipment signal site snapshot source standard statement stock storage subscription summary supplier survey table
+    target tariff task template tenant threshold ticket token tool transfer trigger update usage vendor version
+    visitor voucher warehouse widget
+""".split()  # noqa: SIM905
+_VERBS = """
+    accepts adjusts adds applies archives assigns blocks builds cancels carries changes checks closes collects
+    combines compares confirms contains copies corrects counts covers creates defines delays delivers depends
+    describes detects drops duplicates enables ends excludes expects explains exports extends fails filters follows
+    formats gives groups handles holds ignores includes increases inherits joins keeps leads limits links lists
+    loads locks logs maps marks matches measures merges misses moves names needs notes offers omits opens orders
+    overrides passes prints provides raises reads rebuilds receives records reduces refers rejects releases removes
+    renames repeats replaces resets resolves returns reuses saves sends serves shares shifts shows skips sorts
+    splits stores supports syncs tracks
+""".split()  # noqa: SIM905
+_KINDS = """
+    annual automatic broken central common complete current daily default delayed direct early empty external final
+    first fixed foreign former full global hidden initial internal invalid joint large late legal local main manual
+    minor missing monthly narrow nested new nightly old open optional partial pending permanent primary private
+    public quarterly quick rare recent regional remote secondary separate shared short single slow stable stale
+    standard static temporary upper urgent usual valid weekly wide wrong yearly
+""".split()  # noqa: SIM905
 _LINKS = ("because", "while", "so that", "although", "after", "before", "unless", "where", "as soon as", "whereas")
 _CITIES = ("Hamburg", "Leeds", "Austin", "Lyon", "Singapore", "Porto", "Denver", "Gdansk", "Kyoto", "Bergen", "Turin")
 

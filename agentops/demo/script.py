@@ -32,8 +32,7 @@ class Use(NamedTuple):
 
 
 class Script(Stage):
-    """One session while it is written. ``plans`` are its runs so far, when what it is about begins.
-    """
+    """One session while it is written. ``plans`` are its runs so far, ``begins_ns`` when what it is about begins."""
 
     def __init__(self, rng: random.Random) -> None:
         model = rng.choice(_MODELS)

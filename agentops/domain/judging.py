@@ -25,7 +25,7 @@ from agentops.domain.evidence import (
 from agentops.domain.findings import Finding, Mode, Severity
 from agentops.domain.memory import PERIODS, RING, Memory
 from agentops.domain.sketches import holds, likeness
-from agentops.domain.steps import Act, Asked, Result, Step, Trait
+from agentops.domain.steps import Act, Result, Step, Trait
 
 #: Steps of a lane that a new one is compared with; lanes, findings, traces and tools of one run.
 _LANE, _MAX_LANES, _MAX_FINDINGS, _MAX_TRACES, _MAX_SHOWN = 12, 48, 64, 8, 64
@@ -159,14 +159,14 @@ class Judge(Memory):
         results = list(step.results[-len(mine) :])
         results += [Result(0, 0)] * (len(mine) - len(results))
         for (agent, asked, end_ns, key), (result, traits) in zip(mine, results, strict=True):
-            if asked.tool not in self.shown:  # else its span is yet to come
-                trace_id, span_id = key
-                self._tool(
-                    Step(
-                        step.start_ns, span_id, end_ns, trace_id, Act.TOOL, agent, asked.tool, asked.what, asked.words,
-                        result, traits,
-                    )  # fmt: skip
+            if asked.tool in self.shown:
+                continue  # its span is yet to come
+            self._tool(
+                Step(
+                    step.start_ns, key[1], end_ns, key[0], Act.TOOL, agent, asked.tool, asked.what, asked.words,
+                    result, traits,
                 )
+            )  # fmt: skip
 
     def _tool(self, step: Step) -> None:
         rules, traits = self.rules, step.traits
@@ -226,22 +226,17 @@ class Judge(Memory):
                 best, found = like, entry
             elif not (what or entry.what) and best < least:
                 best, found = least, entry
-        key = (step.trace_id, step.span_id)
-        if found is None:
-            return (
-                Past(
-                    self.number, lane, True, self.number, what, step.result, step.traits, start_ns, step.end_ns,
-                    self.spent, key,
-                ),
-                None,
-                0.0,
-            )  # fmt: skip
-        is_exact = bool(what and what == found.what)
-        factor = result_match(step, found, is_exact=is_exact) if lane[1] or step.act == _TOOL else _MESSAGE
+        is_exact = None if found is None else bool(what and what == found.what)
+        factor = 0.0
+        if found is not None:
+            is_tool = bool(lane[1]) or step.act == _TOOL
+            factor = result_match(step, found, is_exact=bool(is_exact)) if is_tool else _MESSAGE
         past = Past(
-            self.number, lane, factor <= OTHER_RESULT, found.cluster, what, step.result, step.traits, start_ns,
-            step.end_ns, self.spent, key,
+            self.number, lane, factor <= OTHER_RESULT, self.number if found is None else found.cluster, what,
+            step.result, step.traits, start_ns, step.end_ns, self.spent, (step.trace_id, step.span_id),
         )  # fmt: skip
+        if found is None:
+            return past, None, 0.0
         return past, is_exact, best * factor * (1.0 - _NOVELTY * self._novelty(lane, found.number))
 
     def _novelty(self, lane: tuple[str, str], since: int) -> float:

@@ -114,7 +114,9 @@ _PERSON = re.compile(
     r"(end[ _-]?)?(user|human|customer|client|person)([ _-]?(simulator|sim|agent|input))?", re.IGNORECASE
 )
 _POLL = re.compile(r"(?:^|[^a-z])(?:poll|wait|sleep|status|progress|check|ready|monitor|await|health)", re.IGNORECASE)
-_HANDOFF = re.compile(r"(?:transfer|hand|switch|route)(?:_?(?:back|off|over))?[ _]?to(?:[ _]|$)|hand_?off", re.IGNORECASE)
+_HANDOFF = re.compile(
+    r"(?:transfer|hand|switch|route)(?:_?(?:back|off|over))?[ _]?to(?:[ _]|$)|hand_?off", re.IGNORECASE
+)
 _CODE = ("```", "<code>", "\ndef ", "\nimport ", "\n#include ", "\nselect ")
 #: Words of somebody who asks. Looked up one by one: an alternation is tried at every character.
 _ASKS = (
