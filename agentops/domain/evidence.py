@@ -9,6 +9,8 @@ from agentops.domain.steps import Asked, Step, Trait
 
 #: How much a step like an earlier one counts, by what came back of it.
 SAME_EMPTY, OTHER_RESULT, _UNTOLD_EXACT, _UNTOLD_NEAR = 0.6, 0.1, 0.7, 0.4
+CIRCLES = frozenset({Mode.CYCLE, Mode.PING_PONG})
+FAULTS = frozenset({Mode.UNKNOWN_TOOL, Mode.MALFORMED})
 TALKS = frozenset({Mode.TALK, Mode.PING_PONG, Mode.MESSAGE})
 
 
@@ -20,6 +22,7 @@ class Entry(NamedTuple):
     result: int
     cluster: int
     number: int
+    end_ns: int
 
 
 class Past(NamedTuple):
@@ -67,12 +70,15 @@ class Pending(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A tool call as the look-out for results remembers it."""
+    """A tool call as the look-out for results remembers it; ``weight`` is how little was new since the one before."""
 
+    agent: str
     tool: str
     what: int
     result: int
     number: int
+    end_ns: int
+    weight: float
 
 
 def result_match(step: Step, earlier: Entry, *, is_exact: bool) -> float:

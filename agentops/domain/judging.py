@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from collections import deque
 from itertools import islice
-from typing import Any
 
 from agentops.domain.evidence import (
+    CIRCLES,
+    FAULTS,
     OTHER_RESULT,
     SAME_EMPTY,
     TALKS,
@@ -23,14 +23,12 @@ from agentops.domain.evidence import (
     result_match,
 )
 from agentops.domain.findings import Finding, Mode, Severity
-from agentops.domain.sketches import likeness
-from agentops.domain.steps import Act, Asked, Result, Step, Trait
-from agentops.domain.watchrules import Rules
+from agentops.domain.memory import PERIODS, RING, Memory
+from agentops.domain.sketches import holds, likeness
+from agentops.domain.steps import Act, Result, Step, Trait
 
-#: Steps of a lane that a new one is compared with, and tool calls among which a result is looked for.
-_LANE, _CALLS = 12, 20
-#: Longest cycle that is recognised, in steps; steps that are remembered; lanes and findings of one run.
-_PERIODS, _RING, _MAX_LANES, _MAX_FINDINGS = 8, 64, 48, 64
+#: Steps of a lane that a new one is compared with; lanes, findings, traces and tools of one run.
+_LANE, _MAX_LANES, _MAX_FINDINGS, _MAX_TRACES, _MAX_SHOWN = 12, 48, 64, 8, 64
 #: Steps without one of a finding's own after which it has ended.
 _QUIET = 24
 #: Steps by which the present speed of spending is told.
@@ -43,6 +41,10 @@ _MESSAGE = 0.8
 _RETRIED, _PATIENT = 0.7, 0.34
 _NOVELTY = 0.8
 _PAGE_BUDGETS = 4
+#: Fewer words may be anybody's. Such a share of what an agent said stands in what hears it.
+_FEW_WORDS, _HEARD = 4, 0.8
+#: After so long a pause somebody has read the answer.
+_READ_NS = 30_000_000_000
 
 _FAILED, _EMPTY, _LONG = Trait.FAILED, Trait.EMPTY, Trait.LONG
 _TRANSIENT, _POLL, _HANDOFF = Trait.TRANSIENT, Trait.POLL, Trait.HANDOFF
@@ -52,87 +54,8 @@ _TOOL, _AGENT, _SAYS = int(Act.TOOL), int(Act.AGENT), int(Act.MESSAGE)
 _TELLING = _FAILED | _EMPTY | _LONG
 
 
-class Judge:
+class Judge(Memory):
     """Judges steps in their order."""
-
-    def __init__(self, rules: Rules, *, is_session: bool) -> None:
-        self.rules = rules
-        self.is_session = is_session
-        self.number = 0
-        self.steps = 0
-        self.spent = 0
-        self.began_ns = 0
-        self.trace_id = b""
-        self.lanes: dict[tuple[str, str], tuple[Entry, ...]] = {}
-        self.clusters: dict[int, Cluster] = {}
-        self.ring: deque[Past] = deque(maxlen=_RING)
-        self.runs = [0] * (_PERIODS + 1)
-        self.exact_runs = [0] * (_PERIODS + 1)
-        self.talk: dict[str, Speaker] = {}
-        self.talk_began = 0
-        self.calls: deque[Call] = deque(maxlen=_CALLS)
-        self.faults: dict[int, float] = {}
-        self.pending: list[Pending] = []
-        self.findings: list[Finding] = []
-        #: Those of the findings that can still go on.
-        self.open: list[int] = []
-
-    def copy(self) -> Judge:
-        """One that can go on without this."""
-        other = Judge(self.rules, is_session=self.is_session)
-        other.number, other.steps, other.spent = self.number, self.steps, self.spent
-        other.began_ns, other.trace_id, other.talk_began = self.began_ns, self.trace_id, self.talk_began
-        other.lanes, other.clusters = self.lanes.copy(), self.clusters.copy()
-        other.ring, other.calls = self.ring.copy(), self.calls.copy()
-        other.runs, other.exact_runs = self.runs[:], self.exact_runs[:]
-        other.talk, other.faults, other.pending = self.talk.copy(), self.faults.copy(), self.pending[:]
-        other.findings, other.open = self.findings[:], self.open[:]
-        for at in self.open:
-            other.findings[at] = self.findings[at].copy()
-        return other
-
-    def dump(self) -> list[Any]:
-        """Its state as JSON can hold it."""
-        return [
-            [self.number, self.steps, self.spent, self.began_ns, self.trace_id.hex(), self.talk_began],
-            [[*lane, [[e.what, f"{e.words:x}", *e[2:]] for e in entries]] for lane, entries in self.lanes.items()],
-            [[number, *cluster] for number, cluster in self.clusters.items()],
-            [[past.number, list(past.lane), *past[2:-1], past.key[0].hex(), past.key[1].hex()] for past in self.ring],
-            [self.runs, self.exact_runs],
-            [[agent, *speaker] for agent, speaker in self.talk.items()],
-            [list(call) for call in self.calls],
-            [list(fault) for fault in self.faults.items()],
-            [
-                [p.agent, p.asked.tool, p.asked.what, f"{p.asked.words:x}", p.end_ns, p.key[0].hex(), p.key[1].hex()]
-                for p in self.pending
-            ],
-            [finding.dump() for finding in self.findings],
-            self.open,
-        ]
-
-    def load(self, state: list[Any]) -> None:
-        """Be what ``dump`` told of."""
-        numbers, lanes, clusters, ring, runs, talk, calls, faults, pending, findings, self.open = state
-        self.number, self.steps, self.spent, self.began_ns, trace_id, self.talk_began = numbers
-        self.trace_id = bytes.fromhex(trace_id)
-        self.lanes = {
-            (agent, tool): tuple(Entry(what, int(words, 16), *rest) for what, words, *rest in entries)
-            for agent, tool, entries in lanes
-        }
-        self.clusters = {number: Cluster(*values) for number, *values in clusters}
-        self.ring.extend(
-            Past._make([number, (agent, tool), *values, (bytes.fromhex(trace), bytes.fromhex(span))])
-            for number, (agent, tool), *values, trace, span in ring
-        )
-        self.runs, self.exact_runs = runs
-        self.talk = {agent: Speaker(*values) for agent, *values in talk}
-        self.calls.extend(Call(*values) for values in calls)
-        self.faults = dict(faults)
-        self.pending = [
-            Pending(agent, Asked(tool, what, int(words, 16)), end_ns, (bytes.fromhex(trace), bytes.fromhex(span)))
-            for agent, tool, what, words, end_ns, trace, span in pending
-        ]
-        self.findings = [Finding.load(values) for values in findings]
 
     # --- One step
 
@@ -140,10 +63,11 @@ class Judge:
         """Take the next step."""
         if not self.began_ns:
             self.began_ns = step.start_ns
+        if step.trace_id not in self.traces:
+            self._begin(step)
         act = step.act
         if act == _TOOL:
-            if self.pending:
-                self._came(step)
+            self._came(step)
             self._count(step)
             self._tool(step)
         elif act == _AGENT:
@@ -152,6 +76,7 @@ class Judge:
         else:
             self._model(step)
         self.spent += step.cost_nano
+        self.latest_ns = step.end_ns
         if self.open:
             self.open = [at for at in self.open if self._goes_on(self.findings[at])]
 
@@ -165,7 +90,7 @@ class Judge:
         if step.asked:
             key = (step.trace_id, step.span_id)
             self.pending += [Pending(step.agent, asked, step.end_ns, key) for asked in step.asked]
-            del self.pending[:-_RING]
+            del self.pending[:-RING]
         elif step.act == _SAYS:
             self._message(step)
 
@@ -186,9 +111,40 @@ class Judge:
 
     def _is_new(self, step: Step) -> bool:
         """Whether nothing has been told of what this agent did: what it says is known from no model call."""
-        return not any(past.end_ns >= step.start_ns and past.start_ns <= step.end_ns for past in self.ring)
+        return not self.ring or self.ring[-1].end_ns < step.start_ns
+
+    # --- Runs of a session
+
+    def _begin(self, step: Step) -> None:
+        """The first step of another trace."""
+        if self.is_session and self.traces and self._is_turn(step):
+            # Whatever was done before, it is another question now.
+            self.talk, self.clusters, self.faults, self.pending, self.open = {}, {}, {}, [], []
+            self.runs, self.exact_runs = [0] * (PERIODS + 1), [0] * (PERIODS + 1)
+            self.calls.clear()
+        self.traces = [*self.traces[1 - _MAX_TRACES :], step.trace_id]
+        self.voices, self.heard = [], step.heard
+
+    def _is_turn(self, step: Step) -> bool:
+        """Whether a person has spoken: what the run begins with is new, and no agent has said it."""
+        heard = step.heard
+        if heard.bit_count() >= _FEW_WORDS:
+            if heard == self.heard:
+                return False
+            said = (entry.words for (_, tool), lane in self.lanes.items() if not tool for entry in lane[-2:])
+            return not any(words.bit_count() >= _FEW_WORDS and holds(heard, words) >= _HEARD for words in said)
+        # Nothing is told of what it heard. Agents that take turns, a run for each, do not wait for anybody.
+        takes_turns = len(self.voices) == 1 and step.agent not in self.voices and bool(step.agent)
+        return heard > 0 or step.act == _TOOL or not takes_turns or step.start_ns - self.latest_ns > _READ_NS
+
+    # --- Tools that a model asks for
 
     def _came(self, step: Step) -> None:
+        shown = self.shown
+        if step.tool not in shown:
+            shown[step.tool] = None
+            if len(shown) > _MAX_SHOWN:
+                del shown[next(iter(shown))]
         for at, pending in enumerate(self.pending):
             if pending.asked.tool == step.tool:
                 del self.pending[at]
@@ -202,14 +158,15 @@ class Judge:
         self.pending = [p for p in self.pending if p not in mine]
         results = list(step.results[-len(mine) :])
         results += [Result(0, 0)] * (len(mine) - len(results))
-        for pending, result in zip(mine, results, strict=True):
-            asked = pending.asked
-            done = Step(step.start_ns, pending.key[1], pending.end_ns, pending.key[0], Act.TOOL, pending.agent)
+        for (agent, asked, end_ns, key), (result, traits) in zip(mine, results, strict=True):
+            if asked.tool in self.shown:
+                continue  # its span is yet to come
             self._tool(
-                done._replace(
-                    tool=asked.tool, what=asked.what, words=asked.words, result=result.digest, traits=result.traits
+                Step(
+                    step.start_ns, key[1], end_ns, key[0], Act.TOOL, agent, asked.tool, asked.what, asked.words,
+                    result, traits,
                 )
-            )
+            )  # fmt: skip
 
     def _tool(self, step: Step) -> None:
         rules, traits = self.rules, step.traits
@@ -217,61 +174,50 @@ class Judge:
             return
         if not traits & _HANDOFF:
             self.talk = {}
-        lane = (step.agent, step.tool)
-        past, match, evidence = self._compare(step, lane, rules.like_tools)
+        past, match, evidence = self._compare(step, (step.agent, step.tool), rules.like_tools)
         weight = _RETRIED if traits & _TRANSIENT else 1.0
         if step.tool in rules.patient_tools:
             weight = _PATIENT
         elif traits & _POLL:
             weight = min(weight, SAME_EMPTY)
         self._remember(step, past)
+        self._fault(step, past)
         if match is not None:
             self._add(step, past, evidence * weight, is_exact=match)
         self._cycle(step, past, is_patient=weight < _RETRIED)
         if step.result and step.tool not in rules.patient_tools:
             self._same_result(step, past)
-        self._fault(step, past)
+        if traits & _HANDOFF and step.agent:
+            self._talk(step, past)
 
     def _message(self, step: Step) -> None:
         traits = step.traits
         if traits & _PERSON:
             self.talk = {}
             return
-        is_turn = self.is_session and self._is_turn(step)
-        self.trace_id = step.trace_id
-        if is_turn:
-            self.talk = {}
+        if step.agent not in self.voices and len(self.voices) < 2:
+            self.voices = [*self.voices, step.agent]
         past, match, evidence = self._compare(step, (step.agent, ""), self.rules.like_messages)
         self._remember(step, past)
         if traits & _MALFORMED:
             self._fault(step, past)
-        elif match is not None and not is_turn:
+        elif match is not None and step.what:
             self._add(step, past, evidence, is_exact=match)
-        if not is_turn:
-            self._cycle(step, past, is_patient=False)
+        self._cycle(step, past, is_patient=False)
         if traits & _CODE:
             self.talk = {}
         elif step.agent:
             self._talk(step, past)
 
-    def _is_turn(self, step: Step) -> bool:
-        """Whether a person has spoken before this step: a run begins with something that no agent has said."""
-        if step.trace_id == self.trace_id:
-            return False
-        if not step.heard:
-            # Nothing is told of what it heard. Agents that take turns, a run for each, do not wait for a person.
-            return not self.ring or self.ring[-1].lane[0] == step.agent or not step.agent
-        lanes = [entries for (agent, tool), entries in self.lanes.items() if not tool and agent != step.agent]
-        said = (entry.words for entries in lanes for entry in entries[-2:])
-        return not any(words and (words & step.heard).bit_count() >= 0.8 * words.bit_count() for words in said)
-
     # --- Likeness
 
     def _compare(self, step: Step, lane: tuple[str, str], least: float) -> tuple[Past, bool | None, float]:
         """The step as remembered; whether it is exactly like an earlier one (``None``: it is like none); evidence."""
-        what, words = step.what, step.words
+        what, words, start_ns = step.what, step.words, step.start_ns
         best, found = 0.0, None
         for entry in reversed(self.lanes.get(lane, ())):
+            if entry.end_ns > start_ns:
+                continue  # side by side, or the same call told twice: it does not follow
             if what and what == entry.what:
                 best, found = 1.0, entry
                 break
@@ -283,24 +229,28 @@ class Judge:
         is_exact = None if found is None else bool(what and what == found.what)
         factor = 0.0
         if found is not None:
-            factor = (
-                _MESSAGE if not lane[1] and step.act != _TOOL else result_match(step, found, is_exact=bool(is_exact))
-            )
-        is_novel = found is None or factor <= OTHER_RESULT
+            is_tool = bool(lane[1]) or step.act == _TOOL
+            factor = result_match(step, found, is_exact=bool(is_exact)) if is_tool else _MESSAGE
         past = Past(
-            self.number, lane, is_novel, self.number if found is None else found.cluster, what, step.result,
-            step.traits, step.start_ns, step.end_ns, self.spent, (step.trace_id, step.span_id),
+            self.number, lane, factor <= OTHER_RESULT, self.number if found is None else found.cluster, what,
+            step.result, step.traits, start_ns, step.end_ns, self.spent, (step.trace_id, step.span_id),
         )  # fmt: skip
         if found is None:
             return past, None, 0.0
         return past, is_exact, best * factor * (1.0 - _NOVELTY * self._novelty(lane, found.number))
 
     def _novelty(self, lane: tuple[str, str], since: int) -> float:
-        """The share of steps since one that were new, other lanes' among all."""
+        """The share of steps since one that were new, other lanes' among all.
+
+        What other agents do is nothing new to one who uses a tool; what they say may be.
+        """
         between = new = 0
+        agent, tool = lane
         for past in reversed(self.ring):
             if past.number <= since:
                 break
+            if tool and past.lane[1] and past.lane[0] != agent:
+                continue
             between += 1
             if past.is_novel and past.lane != lane:
                 new += 1
@@ -308,13 +258,13 @@ class Judge:
 
     def _remember(self, step: Step, past: Past) -> None:
         lane, lanes = past.lane, self.lanes
-        entry = Entry(past.what, step.words, past.result, past.cluster, past.number)
+        entry = Entry(past.what, step.words, past.result, past.cluster, past.number, past.end_ns)
         before = lanes.pop(lane, ())
         lanes[lane] = (*before[1 - _LANE :], entry) if len(before) >= _LANE else (*before, entry)
         if len(lanes) > _MAX_LANES:
             del lanes[next(iter(lanes))]
         ring, runs, exact_runs = self.ring, self.runs, self.exact_runs
-        for period, other in zip(range(1, _PERIODS + 1), reversed(ring), strict=False):
+        for period, other in zip(range(1, PERIODS + 1), reversed(ring), strict=False):
             if other.cluster == past.cluster:
                 runs[period] += 1
                 same = past.what and other.what == past.what and other.result == past.result
@@ -325,9 +275,9 @@ class Judge:
         if past.cluster == past.number:
             clusters = self.clusters
             clusters[past.number] = Cluster(number=past.number)
-            if len(clusters) > 2 * _RING:
-                for number in list(islice(clusters, _RING)):
-                    if clusters[number].number < past.number - 2 * _RING:
+            if len(clusters) > 2 * RING:
+                for number in list(islice(clusters, RING)):
+                    if clusters[number].number < past.number - 2 * RING:
                         del clusters[number]
         self.number += 1
 
@@ -340,7 +290,7 @@ class Judge:
         elapsed = past.number - was.number
         leaking = max(0.0, was.leaking - _LEAK * elapsed + evidence - _DRIFT)
         is_armed = was.is_armed or total < _REARM
-        count, exact = was.times + 1, was.exact + is_exact
+        count, exact = (was.times + 1, was.exact + is_exact) if total else (1, 0)
         is_found = total >= rules.warn
         is_paged = is_found and leaking >= rules.page
         self.clusters[past.cluster] = Cluster(total, leaking, is_armed and not is_found, count, exact, past.number)
@@ -350,29 +300,31 @@ class Judge:
         for at in self.open:
             finding = self.findings[at]
             if past.cluster in finding.clusters:
-                finding.count = max(finding.count, count // max(1, finding.clusters.count(past.cluster)))
+                if finding.period == 1:
+                    finding.count = max(finding.count, count)
                 self._extend(finding, step, past)
 
     def _found_cluster(self, step: Step, past: Past, count: int, exact: int, severity: Severity) -> None:
         is_message = step.act != _TOOL
         mode = Mode.MESSAGE if is_message else Mode.REPEAT if 2 * exact >= count - 1 else Mode.NEAR
         period = self._period(self.runs)
-        members = [other for other in self.ring if other.cluster == past.cluster]
+        members = [other for other in self.ring if other.cluster == past.cluster][-count:]
         if period > 1:
             circle = list(self.ring)[-period:]
             mode = mode_of(circle)
             clusters = {other.cluster for other in circle}
-            members = [other for other in self.ring if other.cluster in clusters]
+            members = [other for other in self.ring if other.cluster in clusters and other.number >= members[0].number]
+            count = -(-len(members) // period)
         self._find(mode, severity, step, past, members, period, count)
 
     def _period(self, runs: list[int]) -> int:
         """In how many steps it repeats itself now; 1 where nothing longer does."""
-        return next((p for p in range(1, _PERIODS + 1) if runs[p] >= max(p, 2)), 1)
+        return next((p for p in range(1, PERIODS + 1) if runs[p] >= max(p, 2)), 1)
 
     def _cycle(self, step: Step, past: Past, *, is_patient: bool) -> None:
         """Three times exactly the same circle, results and all."""
         runs = self.exact_runs
-        period = next((p for p in range(2, _PERIODS + 1) if runs[p] >= 2 * p), 0)
+        period = next((p for p in range(2, PERIODS + 1) if runs[p] >= 2 * p), 0)
         if not period or runs[1] >= period:
             return
         circle = list(self.ring)[-period:]
@@ -389,20 +341,42 @@ class Judge:
 
     def _same_result(self, step: Step, past: Past) -> None:
         """The same tool has given the same result again and again, whatever it was asked."""
-        rules = self.rules
-        tells = step.traits & _TELLING
-        same = [call for call in self.calls if call.tool == step.tool and call.result == step.result]
-        if not tells:
-            same = [call for call in same if step.what and call.what == step.what]
-        self.calls.append(Call(step.tool, step.what, step.result, past.number))
-        count = len(same) + 1
-        if count < rules.same_result_warn:
+        rules, traits = self.rules, step.traits
+        agent, tool, result, what = step.agent, step.tool, step.result, step.what if not traits & _TELLING else 0
+        same = [
+            call
+            for call in self.calls
+            if call.result == result and call.tool == tool and call.agent == agent and call.end_ns <= step.start_ns
+        ]
+        if not traits & _TELLING:
+            same = [call for call in same if call.what == what] if what else []
+        weight = 1.0 - _NOVELTY * self._progress(past, same[-1].number) if same else 0.0
+        self.calls.append(Call(agent, tool, step.what, result, past.number, step.end_ns, weight))
+        told = 1.0 + weight + sum(call.weight for call in same[1:])
+        if told < rules.same_result_warn:
             return
-        severity = Severity.PAGE if count >= rules.same_result_page else Severity.WARN
+        severity = Severity.PAGE if told >= rules.same_result_page else Severity.WARN
         numbers = {call.number for call in same}
         members = [other for other in self.ring if other.number in numbers] + [past]
-        mode = Mode.POLL if step.traits & _POLL else Mode.SAME_RESULT
-        self._find(mode, severity, step, past, members, 1, count)
+        is_exact = all(call.what == step.what for call in same)
+        mode = Mode.POLL if traits & _POLL else Mode.REPEAT if is_exact and step.what else Mode.SAME_RESULT
+        self._find(mode, severity, step, past, members, 1, len(same) + 1)
+
+    def _progress(self, past: Past, since: int) -> float:
+        """The share of steps since one that were new: tools' alone where what is repeated has failed."""
+        between = new = 0
+        fails = past.traits & _FAILED
+        for other in reversed(self.ring):
+            if other.number <= since:
+                break
+            if other.number == past.number or (other.lane == past.lane and other.result == past.result):
+                continue
+            if other.lane[1] and other.lane[0] != past.lane[0]:
+                continue
+            between += 1
+            if other.is_novel and (other.lane[1] or not fails):
+                new += 1
+        return new / between if between else 0.0
 
     def _fault(self, step: Step, past: Past) -> None:
         """Tools that do not exist, and actions that cannot be read."""
@@ -430,7 +404,7 @@ class Judge:
         if speaks == agent and talk:
             return
         was = talk.pop(agent, Speaker())
-        asks = not step.what or bool(step.traits & _ASKS)
+        asks = not step.what or bool(step.traits & (_ASKS | _HANDOFF))
         talk[agent] = Speaker(was.messages + 1, was.asks + asks, was.again + (not past.is_novel))
         if len(talk) < 2:
             return
@@ -477,6 +451,8 @@ class Judge:
                 continue
             if past.cluster in finding.clusters or (tool and tool in finding.labels):
                 return finding
+            if mode is finding.mode and mode in FAULTS:
+                return finding
             if not tool and agent in finding.agents and (finding.mode in TALKS or mode in TALKS):
                 return finding
         return None
@@ -494,6 +470,8 @@ class Judge:
             return
         finding.add(past.key)
         finding.latest_number = past.number
+        if finding.mode in CIRCLES:
+            finding.count = max(finding.count, finding.total // finding.period)
         self._go_on(finding, finding.severity, step)
 
     def _go_on(self, finding: Finding, severity: Severity, step: Step) -> None:

@@ -114,7 +114,9 @@ _PERSON = re.compile(
     r"(end[ _-]?)?(user|human|customer|client|person)([ _-]?(simulator|sim|agent|input))?", re.IGNORECASE
 )
 _POLL = re.compile(r"(?:^|[^a-z])(?:poll|wait|sleep|status|progress|check|ready|monitor|await|health)", re.IGNORECASE)
-_HANDOFF = re.compile(r"(?:transfer|hand_?off|delegate|route|switch)(?:_?to)?(?:_|$)|handoff", re.IGNORECASE)
+_HANDOFF = re.compile(
+    r"(?:transfer|hand|switch|route)(?:_?(?:back|off|over))?[ _]?to(?:[ _]|$)|hand_?off", re.IGNORECASE
+)
 _CODE = ("```", "<code>", "\ndef ", "\nimport ", "\n#include ", "\nselect ")
 #: Words of somebody who asks. Looked up one by one: an alternation is tried at every character.
 _ASKS = (
@@ -127,7 +129,10 @@ _TRANSIENT = re.compile(
     r"time(?:d[ -]?)?[ -]?out|\b429\b|\b50[234]\b|rate.?limit|too many requests|temporar|unavailable|overloaded"
     r"|try again|connection (?:reset|refused|aborted|error|closed)|\beconn"
 )
-_NOTHING = frozenset({"", "[]", "{}", "null", "none", '""', "''", "n/a", "()", "-"})
+_NOTHING = frozenset({"[]", "n/a", "()", "-"})
+#: What is answered where nothing is to be said: of a tool that looks something up it means that nothing was found.
+_SILENT = frozenset({"", "{}", "null", "none", '""', "''"})
+_LOOKS_UP = re.compile(r"search|find|grep|quer|look|list|get|read|fetch|retriev|scan|select", re.IGNORECASE)
 _EMPTY = re.compile(
     r"\b(?:no|zero|0) (?:\w+ ){0,2}(?:result|match|record|row|data|entr|document|file|item|hit)"
     r"|not found|\bnothing\b|no such|does not exist|doesn't exist"
@@ -146,6 +151,10 @@ _MALFORMED = re.compile(
 )
 #: A result with at least so many words is information; one with at most so many says only that it was done.
 _LONG_WORDS, _DONE_WORDS = 12, 6
+#: Who asks for something does so at the end, in characters.
+_END_CHARS = 240
+#: Longer texts are taken as they are, JSON or not, in characters.
+_PARSED_CHARS = 65_536
 #: A longer result is not taken for a message about failure or emptiness, in characters.
 _SHORT_CHARS = 400
 MAX_ASKED = 32
@@ -227,23 +236,27 @@ def _tool(span: Seen, content: Mapping[str, object]) -> Step:
     said = content.get("result", content.get("output"))
     if said is None and span.is_error:
         said = content.get("error_message")
-    result = result_of(said if isinstance(said, str) else None, is_error=span.is_error)
-    traits = result.traits
-    if span.tool and _POLL.search(span.tool):
-        traits |= Trait.POLL
-    if span.tool and _HANDOFF.match(span.tool):
-        traits |= Trait.HANDOFF
-    return step._replace(what=what, words=words, result=result.digest, traits=traits)
+    result = result_of(said if isinstance(said, str) else None, is_error=span.is_error, tool=span.tool or "")
+    of_name = _traits_of(step.tool)
+    if not what and of_name & Trait.HANDOFF:  # to whom is what it is about, and that its name says
+        what = sketches.digest(step.tool)
+    return step._replace(what=what, words=words, result=result.digest, traits=result.traits | of_name)
 
 
-def result_of(said: str | None, *, is_error: bool) -> Result:
+@lru_cache(maxsize=4_096)
+def _traits_of(tool: str) -> int:
+    traits = Trait.POLL if _POLL.search(tool) else 0
+    return traits | Trait.HANDOFF if _HANDOFF.match(tool) else traits
+
+
+def result_of(said: str | None, *, is_error: bool, tool: str = "") -> Result:
     """What a tool's answer comes to; nothing recorded is 0."""
     traits = Trait.FAILED if is_error else 0
     if said is None:
         return Result(0, traits)
     text = sketches.masked(sketches.shortened(said.strip()))
     if len(said) <= _SHORT_CHARS:
-        traits |= _says(said, is_error=is_error)
+        traits |= _says(said, is_error=is_error, tool=tool)
     length = text.count(" ") + 1
     if length >= _LONG_WORDS:
         traits |= Trait.LONG
@@ -252,14 +265,14 @@ def result_of(said: str | None, *, is_error: bool) -> Result:
     return Result(sketches.digest(text), traits)
 
 
-def _says(said: str, *, is_error: bool) -> int:
+def _says(said: str, *, is_error: bool, tool: str) -> int:
     said = said.lower().strip()
     traits = 0
     if is_error or _FAILED.search(said):
         traits |= Trait.FAILED
         if _TRANSIENT.search(said):
             traits |= Trait.TRANSIENT
-    if said in _NOTHING or _EMPTY.search(said):
+    if said in _NOTHING or (said in _SILENT and _LOOKS_UP.search(tool)) or _EMPTY.search(said):
         traits |= Trait.EMPTY
     if traits & (Trait.FAILED | Trait.EMPTY):
         if _UNKNOWN_TOOL.search(said):
@@ -300,13 +313,14 @@ def _said(step: Step, said: str | None) -> Step:
     traits = _person(step.agent)
     if said is None:
         return step._replace(traits=traits)
-    text = sketches.shortened(said.strip())
+    text = sketches.shortened(_words_said(said).strip())
     if not text:
         traits |= Trait.MALFORMED
     lower = text.lower()
     if any(mark in lower for mark in _CODE):
         traits |= Trait.CODE
-    if any(word in lower for word in _ASKS):
+    end = lower[-_END_CHARS:]
+    if any(word in end for word in _ASKS):
         traits |= Trait.ASKS
     return step._replace(what=sketches.digest(text), words=sketches.words_of(text), traits=traits)
 
@@ -314,6 +328,16 @@ def _said(step: Step, said: str | None) -> Step:
 @lru_cache(maxsize=4_096)
 def _person(agent: str) -> int:
     return Trait.PERSON if _PERSON.fullmatch(agent) else 0
+
+
+def _words_said(said: str) -> str:
+    """What was said without the JSON that it came in: names of members, ids and the like are no words of anybody."""
+    if said.startswith(("[{", "{")) and len(said) <= _PARSED_CHARS:
+        try:
+            return text_of(orjson.loads(said)) or said
+        except ValueError:
+            pass
+    return said
 
 
 def messages_of(given: object) -> list[dict[str, object]]:
