@@ -34,6 +34,7 @@ _VOLATILE = re.compile(
     | \b\d+(?:[.,]\d+)?\s?(?:[kKMGT]i?B|bytes?|B)\b                                            # sizes
     | \b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b                                 # UUIDs
     | \b(?:0x)?(?=[0-9]*[a-fA-F])(?=[a-fA-F]*[0-9])[0-9a-fA-F]{7,}\b                           # hex with a letter
+    | \b(?:call|toolu|tooluse|chatcmpl|msg|resp|run|req)[_-](?=[\w-]*\d)[\w-]{6,}                  # ids of calls
     | \b\d{9,}\b                                                                               # long ids
     | (?:/private)?/(?:tmp|var/folders|var/tmp)/[^\s"'),;]+                                    # temporary paths
     """,

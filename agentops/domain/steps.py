@@ -54,6 +54,8 @@ class Trait:
     PERSON = 1024
     #: A tool that passes the conversation to another agent: no work in itself.
     HANDOFF = 2048
+    #: A model call that was given a tool's answer last: it goes on with what was begun.
+    CONTINUES = 4096
 
 
 class Asked(NamedTuple):
@@ -158,6 +160,7 @@ _PARSED_CHARS = 65_536
 #: A longer result is not taken for a message about failure or emptiness, in characters.
 _SHORT_CHARS = 400
 MAX_ASKED = 32
+_MAX_WRAPPED = 4
 
 
 def step_of(span: Seen, content: Mapping[str, object], *, hears: bool = False, results: bool = False) -> Step | None:
@@ -179,7 +182,10 @@ def step_of(span: Seen, content: Mapping[str, object], *, hears: bool = False, r
         if results:
             step = step._replace(results=_answers(messages))
         if hears and messages:
-            step = step._replace(heard=sketches.words_of(text_of(messages[-1]), sample=False))
+            if _tool_results(messages[-1]):
+                step = step._replace(traits=step.traits | Trait.CONTINUES)
+            else:
+                step = step._replace(heard=sketches.words_of(text_of(messages[-1]), sample=False))
     return step
 
 
@@ -254,7 +260,8 @@ def result_of(said: str | None, *, is_error: bool, tool: str = "") -> Result:
     traits = Trait.FAILED if is_error else 0
     if said is None:
         return Result(0, traits)
-    text = sketches.masked(sketches.shortened(said.strip()))
+    said = _unwrapped(said.strip())
+    text = sketches.masked(sketches.shortened(said))
     if len(said) <= _SHORT_CHARS:
         traits |= _says(said, is_error=is_error, tool=tool)
     length = text.count(" ") + 1
@@ -263,6 +270,26 @@ def result_of(said: str | None, *, is_error: bool, tool: str = "") -> Result:
     elif length <= _DONE_WORDS and not traits & (Trait.FAILED | Trait.EMPTY):
         traits |= Trait.DONE
     return Result(sketches.digest(text), traits)
+
+
+_WRAPPERS = ("output", "data", "kwargs", "update")
+
+
+def _unwrapped(said: str) -> str:
+    """The words of a tool's answer that a framework kept as a message of its own, ids and all."""
+    if not said.startswith("{") or '"tool_call_id"' not in said or len(said) > _PARSED_CHARS:
+        return said
+    try:
+        part = orjson.loads(said)
+    except ValueError:
+        return said
+    for _ in range(_MAX_WRAPPED):
+        if not isinstance(part, dict):
+            break
+        if "content" in part and "tool_call_id" in part:
+            return text_of(part["content"])
+        part = next((part[name] for name in _WRAPPERS if isinstance(part.get(name), dict)), None)
+    return said
 
 
 def _says(said: str, *, is_error: bool, tool: str) -> int:
