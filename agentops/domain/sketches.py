@@ -39,12 +39,19 @@ _VOLATILE = re.compile(
     """,
     re.VERBOSE,
 )
+_HASH = re.compile(r"(?:\w{2,12}[:-])?[0-9a-fA-F]{16,}")
+_HASH_CHARS = 160
 _HAS_DIGIT = re.compile(r"\d|/tmp/|/var/")
 
 
 def masked(text: str) -> str:
-    """A result without what changes by itself: moments, durations, sizes, long ids, hex, temporary paths."""
-    return _VOLATILE.sub("~", text) if _HAS_DIGIT.search(text) else text
+    """A result without what changes by itself: moments, durations, sizes, long ids, hex, temporary paths.
+
+    A text that is nothing but a hash stands for what is not recorded: it stays.
+    """
+    if not _HAS_DIGIT.search(text) or (len(text) <= _HASH_CHARS and _HASH.fullmatch(text)):
+        return text
+    return _VOLATILE.sub("~", text)
 
 
 def shortened(text: str) -> str:

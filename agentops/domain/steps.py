@@ -88,7 +88,7 @@ class Seen(NamedTuple):
 class Step(NamedTuple):
     """One step of a run. Times are ns since the epoch, money is nano-dollars (0 when unknown).
 
-    ``what`` and ``result`` are digests, 0 when not recorded. ``asked`` are the tools that a model call asked for,
+    ``what`` and ``result`` are digests, 0 when not recorded; ``after`` that of the end of what a message answers. ``asked`` are the tools that a model call asked for,
     ``results`` what its input says that tools answered, ``heard`` the words of the last message of its input: both
     only where ``step_of`` was asked for them. Steps sort by when they ended.
     """
@@ -108,6 +108,7 @@ class Step(NamedTuple):
     asked: tuple[Asked, ...] = ()
     results: tuple[Result, ...] = ()
     heard: int = 0
+    after: int = 0
 
 
 _PERSON = re.compile(
@@ -193,7 +194,7 @@ def sketch(span: Seen, content: Mapping[str, object]) -> list[object] | None:
     if step is None:
         return None
     asked = [[call.tool, call.what, f"{call.words:x}"] for call in step.asked]
-    return [int(step.act), step.what, f"{step.words:x}", step.result, step.traits, asked]
+    return [int(step.act), step.what, f"{step.words:x}", step.result, step.traits, asked, step.after]
 
 
 def _base(span: Seen, act: Act) -> Step:
@@ -205,12 +206,14 @@ def _base(span: Seen, act: Act) -> Step:
 def _sketched(step: Step, kept: object) -> Step | None:
     if not isinstance(kept, Sequence) or len(kept) != _SKETCH_PARTS:
         return None
-    act, what, words, result, traits, asked = kept
+    act, what, words, result, traits, asked, after = kept
     calls = tuple(Asked(tool, digest, int(bits, 16)) for tool, digest, bits in asked)
-    return step._replace(act=Act(act), what=what, words=int(words, 16), result=result, traits=traits, asked=calls)
+    return step._replace(
+        act=Act(act), what=what, words=int(words, 16), result=result, traits=traits, asked=calls, after=after
+    )
 
 
-_SKETCH_PARTS = 6
+_SKETCH_PARTS = 7
 
 
 def _tool(span: Seen, content: Mapping[str, object]) -> Step:
@@ -271,8 +274,7 @@ def _agent(span: Seen, content: Mapping[str, object]) -> Step:
     step = _base(span, Act.AGENT)
     if (known := _sketched(step, content.get("sketch"))) is not None:
         return known
-    said = content.get("output")
-    return _said(step, said if isinstance(said, str) else None)
+    return _said(step, content)
 
 
 def _model(span: Seen, content: Mapping[str, object]) -> Step:
@@ -290,13 +292,13 @@ def _model(span: Seen, content: Mapping[str, object]) -> Step:
             if isinstance(call, dict)
         )
         return step._replace(act=Act.CALL, asked=asked)
-    said = content.get("output")
-    return _said(step, said if isinstance(said, str) else None)
+    return _said(step, content)
 
 
-def _said(step: Step, said: str | None) -> Step:
+def _said(step: Step, content: Mapping[str, object]) -> Step:
+    said, given = content.get("output"), content.get("input")
     traits = Trait.PERSON if step.agent and _PERSON.fullmatch(step.agent) else 0
-    if said is None:
+    if not isinstance(said, str):
         return step._replace(traits=traits)
     text = sketches.shortened(_words_said(said).strip())
     if not text:
@@ -307,7 +309,8 @@ def _said(step: Step, said: str | None) -> Step:
     end = lower[-_END_CHARS:]
     if any(word in end for word in _ASKS):
         traits |= Trait.ASKS
-    return step._replace(what=sketches.digest(text), words=sketches.words_of(text), traits=traits)
+    after = sketches.digest(given[-_END_CHARS:]) if given and isinstance(given, str) else 0
+    return step._replace(what=sketches.digest(text), words=sketches.words_of(text), traits=traits, after=after)
 
 
 def _words_said(said: str) -> str:
