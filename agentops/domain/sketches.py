@@ -26,16 +26,30 @@ _NUMBER_WEIGHT = (b"", b"#", b"##")
 _SPACED = bytes(b if chr(b).isalnum() or b >= 0x80 or chr(b) == "_" else 0x20 for b in range(256))
 
 #: What changes from one answer to the next though nothing has happened. Plain numbers stay: they may be progress.
+#: It begins with a set of characters, so that most of a text is passed over without a try.
 _VOLATILE = re.compile(
     r"""
-      \d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:\s?(?:Z|UTC|[+-]\d\d:?\d\d))?)?  # moments
-    | \b\d\d?:\d\d:\d\d(?:[.,]\d+)?(?:\s?[AP]M)?\b
-    | \b\d+(?:[.,]\d+)?\s?(?:ns|us|µs|ms|s|secs?|seconds?|mins?|minutes?|hours?|hrs?)\b        # durations
-    | \b\d+(?:[.,]\d+)?\s?(?:[kKMGT]i?B|bytes?|B)\b                                            # sizes
-    | \b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b                                 # UUIDs
-    | \b(?:0x)?(?=[0-9]*[a-fA-F])(?=[a-fA-F]*[0-9])[0-9a-fA-F]{7,}\b                           # hex with a letter
-    | \b\d{9,}\b                                                                               # long ids
-    | (?:/private)?/(?:tmp|var/folders|var/tmp)/[^\s"'),;]+                                    # temporary paths
+    [0-9a-fA-F/](?:
+      (?<=[0-9])(?:
+        [0-9]{3}-[0-9]{2}-[0-9]{2}(?:[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]+)?)?         # moments
+          (?:\s?(?:Z|UTC|[+-][0-9]{2}:?[0-9]{2}))?)?
+        | (?<=\b.)(?:
+          [0-9]?:[0-9]{2}:[0-9]{2}(?:[.,][0-9]+)?(?:\s?[AP]M)?\b
+          | [0-9]*(?:[.,][0-9]+)?\s?
+            (?:ns|us|µs|ms|s|secs?|seconds?|mins?|minutes?|hours?|hrs?                           # durations
+            |[kKMGT]i?B|bytes?|B)\b                                                              # sizes
+          | [0-9a-fA-F]{7}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b                               # UUIDs
+          | [0-9]{8,}\b                                                                          # long ids
+          | (?=[0-9]*[a-fA-F])[0-9a-fA-F]{6,}\b                                                  # hex with a letter
+          | x[0-9a-fA-F]{7,}\b
+        )
+      )
+      | (?<=\b[a-fA-F])(?:
+        [0-9a-fA-F]{7}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b
+        | (?=[a-fA-F]*[0-9])[0-9a-fA-F]{6,}\b
+      )
+      | (?<=/)(?:private/)?(?:tmp|var/folders|var/tmp)/[^\s"'),;]+                               # temporary paths
+    )
     """,
     re.VERBOSE,
 )
@@ -76,7 +90,7 @@ def words_of(text: str, *, sample: bool = True) -> int:
     words = set(found)
     if len(found) * _CHARS_PER_WORD < len(text):
         words.update(text[at : at + _PIECE].encode("utf-8", "replace") for at in range(0, len(text), 2))
-    if numbers := [word for word in words if word.isdigit()]:
+    if numbers := [*filter(bytes.isdigit, words)]:
         words.update(number + mark for number in numbers for mark in _NUMBER_WEIGHT)
     hashes = map(crc32, words)
     bits = 0
