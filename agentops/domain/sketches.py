@@ -17,8 +17,9 @@ MAX_WORDS = 48
 BITS = 512
 #: Longer texts are judged by their beginning and their end, in characters.
 MAX_CHARS, _HEAD = 4_096, 3_072
-#: Fewer words than one in so many characters are no words: a script without spaces is cut into pieces.
-_CHARS_PER_WORD, _PIECE = 24, 3
+#: Fewer words than one in so many characters are no words: the beginning of a script without spaces is cut into
+#: pieces, one at each character, so that they are the same wherever they stand.
+_CHARS_PER_WORD, _PIECE, _PIECES = 24, 3, 1_000
 _MAX_DEPTH = 8
 #: A number tells one call from the next where words are the same (page 3, page 4), so it weighs as several words.
 _NUMBER_WEIGHT = (b"", b"#", b"##")
@@ -89,7 +90,8 @@ def words_of(text: str, *, sample: bool = True) -> int:
     found = spaced.split()
     words = set(found)
     if len(found) * _CHARS_PER_WORD < len(text):
-        words.update(text[at : at + _PIECE].encode("utf-8", "replace") for at in range(0, len(text), 2))
+        begin = text[:_PIECES]
+        words.update(begin[at : at + _PIECE].encode("utf-8", "replace") for at in range(len(begin)))
     if numbers := [*filter(bytes.isdigit, words)]:
         words.update(number + mark for number in numbers for mark in _NUMBER_WEIGHT)
     hashes = map(crc32, words)
