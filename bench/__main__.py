@@ -1,6 +1,6 @@
 """Runs the benchmarks: tables for people, and one JSON line a measurement for programs.
 
-python -m bench [--only ingest,visible,memory,pages] [--spans 40000] [--sizes 10000,100000,300000,1000000] [--port 8218]
+python -m bench [--only ingest,visible,alarm,memory,pages] [--spans 40000] [--sizes 10000,100000,1000000] [--port 8218]
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from urllib.parse import urlsplit
 
 import psycopg
 
-from bench import fill, floor
-from bench.instance import ROOT, Instance, running
+from bench import alarm, fill, floor
+from bench.instance import PASSWORD, ROOT, Instance, running
 from bench.payload import LARGE, Generator, Request, requests
 
 NS = 1_000_000_000
@@ -30,7 +30,7 @@ NS = 1_000_000_000
 _SHAPES = ((512, 4), (32, 8))
 _WARM_SPANS = 4_000
 _HISTORY_SECONDS = 90 * 86_400.0
-_PARTS = ("ingest", "visible", "memory", "pages")
+_PARTS = ("ingest", "visible", "alarm", "memory", "pages")
 _RUNS_ASKED = 40
 _LONG_RUN_STEPS = 2_990
 
@@ -44,6 +44,8 @@ def main() -> int:
         lowest = _ingest(instance, key, options.spans) if "ingest" in parts else None
         if "visible" in parts:
             _visible(instance, key)
+        if "alarm" in parts:
+            _alarm(instance, key, options.spans)
         if "memory" in parts:
             _memory(instance)
         if "pages" in parts:
@@ -175,6 +177,19 @@ def _visible(instance: Instance, key: str) -> None:
     }
     _emit("visible", row)
     _table("From POST until GET /api/v1/runs/{id} shows the run", tuple(row), [row])
+
+
+def _alarm(instance: Instance, key: str, spans: int) -> None:
+    """From the commit of a run that loops until a browser's socket says so, at the load of many small requests."""
+    batch, senders = _SHAPES[-1]
+    todo = list(requests(Generator("alarm").spans(2 * spans, time.time_ns(), 3_600.0, 50_000_000), batch))
+    row = alarm.measure(
+        instance.url, key=key, user="admin", password=PASSWORD, load=lambda: _send(instance, key, todo, senders)
+    )
+    load = row.pop("load")
+    row["spans_per_second"] = round(load["spans"] / load["seconds"])
+    _emit("alarm", row)
+    _table("From the commit of a loop to the alert in a browser, under load", tuple(row), [row])
 
 
 def _memory(instance: Instance) -> None:

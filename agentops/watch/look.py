@@ -158,7 +158,7 @@ class _Looked:
             known[place].watch.see(step for _, steps in seen for step in steps)
             report.add(known[place], run, now=self.now)
         usual.write_habits(learnt)
-        streams.write(list(known.values()), now=self.now)
+        streams.write(list(known.values()))
         return report
 
     def _steps(self, stream: Stream, spans: Sequence[Read], *, hears: bool) -> list[Step]:
