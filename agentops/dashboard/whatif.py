@@ -19,7 +19,7 @@ from agentops.domain.watchrules import DEFAULTS, Rules
 from agentops.pages import page_context
 
 REACTIONS = {
-    Reaction.CEILING: "by the ceiling, with the page",
+    Reaction.CEILING: "at once, by its ceiling",
     Reaction.MINUTES_5: "by a person, 5 min after the first alert",
     Reaction.MINUTES_15: "by a person, 15 min after the first alert",
     Reaction.MINUTES_60: "by a person, 1 hour after the first alert",
@@ -113,6 +113,7 @@ def what_if(request: HttpRequest) -> HttpResponse:
         "seen": seen,
         "stop": stop,
         "stopped_words": REACTIONS[asked.reaction],
+        "alert_tone": "critical" if seen.paged else "warning",
         "ever_nano": asked.incident.per_hour_nano(asked.incident.cycles),
         "rows": rows(seen, stop),
         "plot": whatif_chart.plot(seen, stop, asked.scale),

@@ -66,7 +66,6 @@ _MALFORMED = (
     "Brief me on {topic} for \\u0000\\u0000 vs. {{{{period}}}}, segm",
     '"Brief;{topic};;2025-13-;;"verify both\\',
     "<task><topic>{topic}</topic><period>undefined..NaN</period><seg",
-    "%7B%22topic%22%3A%22{topic}%22%2C%22since%22%3Anull%2C%22until%22",
 )
 
 

@@ -75,6 +75,11 @@ class Incident:
         return "calls" if self.calls else "turns"
 
     @property
+    def one(self) -> str:
+        """The same in the singular."""
+        return self.unit[:-1]
+
+    @property
     def lasted_ns(self) -> int:
         """How long it went on."""
         return self.cycles * self.cycle_ns
@@ -142,7 +147,7 @@ def beats(incident: Incident, since: int = 0) -> Iterator[Beat]:
 
 def heard(incident: Incident) -> str:
     """What a person had asked, in the words that arrived; empty where nobody did."""
-    return "" if incident.calls else malformed(incident.slug, "supplier churn")
+    return "" if incident.calls else malformed(f"{incident.slug}:asked", "supplier churn")
 
 
 def _turn(incident: Incident, cycle: int) -> Beat:
@@ -156,8 +161,8 @@ def _turn(incident: Incident, cycle: int) -> Beat:
 
 def _call(incident: Incident, cycle: int) -> Iterator[Beat]:
     agent, call = incident.agents[0], incident.calls[cycle % len(incident.calls)]
-    wanted = {"tool": call.tool, "arguments": call.arguments}
-    asks = {"output": "", "requested_tools": [wanted]}
+    wanted: dict[str, object] = {"tool": call.tool, "arguments": call.arguments}
+    asks: dict[str, object] = {"output": "", "requested_tools": [wanted]}
     step = _step(incident, Kind.LLM, cycle, (0, _THINKS), asks, agent=agent, cost=incident.cycle_nano(cycle))
     shown = " ".join(call.arguments.values())
     yield Beat(step, cycle, incident.tokens(cycle), incident.output, agent, call.tool, shown)

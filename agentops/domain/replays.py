@@ -64,6 +64,11 @@ class Replay:
         """What somebody heard first."""
         return self.warned or self.paged
 
+    @property
+    def last(self) -> Alarm | None:
+        """What was said last, which is the loudest."""
+        return self.paged or self.warned
+
 
 @dataclass(frozen=True, slots=True)
 class Stop:

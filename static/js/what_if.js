@@ -29,7 +29,12 @@
     const who = stage.querySelector(".who");
     const marks = [...stage.querySelectorAll(".plot-mark")];
     const words = [...stage.querySelectorAll(".plot-words > span")];
-    const found = { html: [...find("found").childNodes] };
+    const badge = (text, tone) => {
+      const node = document.createElement("span");
+      node.className = `badge tone-${tone}`;
+      node.textContent = text;
+      return node;
+    };
     const moments = [film.warned, film.paged].filter(Boolean).map((alarm) => alarm.at);
     if (!film.stop.is_end && film.stop.at !== film.paged?.at) moments.push(film.stop.at);
     const alert = film.warned ?? film.paged;
@@ -129,7 +134,8 @@
       const state = film.paged && seconds >= film.paged.at ? "paged" : film.warned && seconds >= film.warned.at ? "warned" : "calm";
       if (who.dataset.state !== state) {
         who.dataset.state = state;
-        find("found").replaceChildren(...(state === "calm" ? ["The watch has seen nothing unusual yet."] : found.html));
+        const said = { warned: ["warn", "warning", film.warned], paged: ["page", "critical", film.paged] }[state];
+        find("found").replaceChildren(...(said ? [badge(said[0], said[1]), ` ${said[2].words}`] : ["The watch has seen nothing unusual yet."]));
       }
       place.value = Math.round(1000 * share);
       place.setAttribute("aria-valuetext", `${clock(seconds)}, ${money(spent(seconds))}`);
