@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -164,13 +164,15 @@ def rows(seen: Replay, stop: Stop) -> list[Row]:
         if alarm is not None:
             found.append(_row(incident, word, alarm.cycles, detail=alarm.words, tone=tone))
     if stop.cycles < incident.cycles:
-        found.append(_row(incident, "Stopped", stop.cycles, detail="and nothing more is spent", tone="good"))
+        row = _row(incident, "Stopped", stop.cycles, detail="and nothing more is spent", tone="good")
+        # Between two steps: the time is that of the hand on the switch.
+        found.append(replace(row, after_ns=stop.after_ns))
     for nano, words in _MARK_WORDS.items():
         cycles = replays.crossed(incident, nano)
         if cycles is not None:
             found.append(_row(incident, words, cycles))
     found.append(_row(incident, "Somebody looked", incident.cycles, detail="what it came to without the watch"))
-    return sorted(found, key=lambda row: row.cycles)
+    return sorted(found, key=lambda row: row.after_ns)
 
 
 def _row(incident: Incident, words: str, cycles: int, *, detail: str = "", tone: str = "") -> Row:
