@@ -164,7 +164,7 @@ def _call(incident: Incident, cycle: int) -> Iterator[Beat]:
     wanted: dict[str, object] = {"tool": call.tool, "arguments": call.arguments}
     asks: dict[str, object] = {"output": "", "requested_tools": [wanted]}
     step = _step(incident, Kind.LLM, cycle, (0, _THINKS), asks, agent=agent, cost=incident.cycle_nano(cycle))
-    shown = " ".join(call.arguments.values())
+    shown = ", ".join(f"{name}: {value}" for name, value in call.arguments.items())
     yield Beat(step, cycle, incident.tokens(cycle), incident.output, agent, call.tool, shown)
     content = wanted | {"result": call.result}
     done = _step(
