@@ -146,3 +146,11 @@ def test_what_is_stopped_after_its_end_avoided_nothing(client: Client) -> None:
     assert "over before anybody came" in said
     assert "Avoided $0.00" in said
     assert whatif.REACTIONS[Reaction.MORNING] in said
+
+
+def test_the_form_carries_range_and_environment_on_and_nothing_twice(client: Client) -> None:
+    html = page(client, environment="staging", incident="rotation", talk_warn="9", scale="linear")
+    form = html[html.index("<form class") : html.index("</form>", html.index("<form class"))]
+    assert '<input type="hidden" name="environment" value="staging">' in form
+    assert re.findall(r'type="hidden" name="([a-z_]+)"', form) == ["environment"]
+    assert html.count('name="scale" value="linear" form="what-if-form"') == 1
