@@ -1,4 +1,4 @@
-"""What is found in a run while it runs, at which step, and what is said about it, whatever the order and the batches."""
+"""What is found in a run while it runs, at which step, and what is said of it, whatever the order and the batches."""
 
 from __future__ import annotations
 
@@ -173,7 +173,6 @@ def hidden_tools(times: int) -> Story:
         (poll, Mode.POLL, 4, 7, 1, 10),
         (unknown, Mode.UNKNOWN_TOOL, 3, 5, 1, 10),
         (malformed, Mode.MALFORMED, 3, 5, 1, 10),
-        (rate_limited, Mode.REPEAT, 8, 16, 1, 10),
         (same_message, Mode.MESSAGE, 3, 4, 1, 10),
         (ping_pong, Mode.PING_PONG, 6, 8, 2, 10),
         (canned, Mode.TALK, 8, 16, 2, 10),
@@ -193,6 +192,14 @@ def test_each_kind_is_found_once_and_in_time(
     assert found == (mode, warned, paged, period, count)
     assert finding.severity is PAGE
     assert not finding.kind.startswith("steps")
+
+
+def test_what_may_pass_is_tried_more_often() -> None:
+    story = rate_limited(12)
+    (finding,) = story.watched().findings
+    assert finding.paged is not None
+    assert (finding.count, finding.labels) == (12, ["fetch"])
+    assert (story.number(finding.detected), story.number(finding.paged)) == (12, 22)
 
 
 @pytest.mark.parametrize(
@@ -324,7 +331,7 @@ def test_a_discussion_of_three_is_no_loop_unless_it_repeats() -> None:
     story, same = Story(), Story()
     for number, question in enumerate(QUESTIONS):
         for agent in ("architect", "tester", "owner"):
-            story.say(agent, f"{agent} thinks {number}: {question} {LONG if agent == 'owner' else LONGER} {number}")
+            story.say(agent, f"{QUESTIONS[(number * 5 + len(agent)) % 12]} {question}")
             same.say(agent, f"{agent} thinks: {LONG}")
     assert not story.watched().findings
     (finding,) = same.watched().findings
@@ -348,7 +355,7 @@ def test_work_ends_a_talk(between: str) -> None:
 def test_two_who_neither_ask_nor_repeat_themselves_get_longer() -> None:
     story = Story()
     for question in QUESTIONS[:5]:
-        story.say("writer", question[:-1] + f" {LONG}").say("critic", "Better: " + question[:-1])
+        story.say("writer", f"{question[:-1]}.").say("critic", f"{QUESTIONS[-QUESTIONS.index(question) - 1][:-1]}.")
     assert not story.watched().findings
 
 
