@@ -1,6 +1,7 @@
 """Runs the benchmarks: tables for people, and one JSON line a measurement for programs.
 
-python -m bench [--only ingest,visible,alarm,memory,pages] [--spans 40000] [--sizes 10000,100000,1000000] [--port 8218]
+python -m bench [--only watch,ingest,visible,alarm,memory,pages] [--spans 40000] [--sizes 10000,100000,1000000]
+    [--cases 2000] [--port 8218]
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 
-from bench import alarm, fill, floor
+from bench import alarm, fill, floor, watch
 from bench.instance import PASSWORD, ROOT, Instance, running
 from bench.payload import LARGE, Generator, Request, requests
 
@@ -30,7 +31,7 @@ NS = 1_000_000_000
 _SHAPES = ((512, 4), (32, 8))
 _WARM_SPANS = 4_000
 _HISTORY_SECONDS = 90 * 86_400.0
-_PARTS = ("ingest", "visible", "alarm", "memory", "pages")
+_PARTS = ("watch", "ingest", "visible", "alarm", "memory", "pages")
 _RUNS_ASKED = 40
 _LONG_RUN_STEPS = 2_990
 
@@ -39,6 +40,10 @@ def main() -> int:
     """Measure what is asked for."""
     options = _parser().parse_args()
     parts = options.only.split(",") if options.only else _PARTS
+    if "watch" in parts:
+        _watch(options.cases)
+    if set(parts) == {"watch"}:
+        return 0
     with running(options.port) as instance:
         key = instance.manage("create_ingest_key", "--collector", "--name", "bench")
         lowest = _ingest(instance, key, options.spans) if "ingest" in parts else None
@@ -58,8 +63,37 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", default="", help=f"some of {','.join(_PARTS)}")
     parser.add_argument("--spans", type=int, default=40_000, help="to send in each shape")
     parser.add_argument("--sizes", default="10000,100000,300000,1000000", help="spans in the books of pages")
+    parser.add_argument("--cases", type=int, default=2_000, help="labelled runs to watch")
     parser.add_argument("--port", type=int, default=8218)
     return parser
+
+
+def _watch(cases: int) -> None:
+    speed = watch.speed()
+    rows = [
+        {
+            "batch": batch,
+            "content_bytes": round(speed.bytes),
+            "parse_us": round(speed.parse, 2),
+            "make_us": round(speed.make, 1),
+            "judge_us": round(judge, 1),
+            "step_us": round(speed.whole(batch), 1),
+            "ratio_to_parse": round(speed.whole(batch) / speed.parse, 1),
+        }
+        for batch, judge in speed.judge.items()
+    ]
+    for row in rows:
+        _emit("watch", row)
+    _table("Watching: microseconds a step, with the content parsed as JSON to compare", tuple(rows[0]), rows)
+    found = watch.table(cases)
+    print(f"\nLabelled runs\n{found}")
+    for kind, figures in (("watch_recall", watch.families(found)), ("watch_precision", watch.kinds(found))):
+        for row in figures:
+            _emit(kind, row)
+        _table(kind.replace("_", ": ").capitalize(), tuple(figures[0]), figures)
+    false = watch.false_alarms(found)
+    _emit("watch_false_alarms", false)
+    _table("Watch: alarms for work that only looks like a loop", tuple(false), [false])
 
 
 def _ingest(instance: Instance, key: str, spans: int) -> bool:

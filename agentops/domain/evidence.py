@@ -9,7 +9,6 @@ from agentops.domain.steps import Asked, Step, Trait
 
 #: How much a step like an earlier one counts, by what came back of it.
 SAME_EMPTY, OTHER_RESULT, _UNTOLD_EXACT, _UNTOLD_NEAR = 0.6, 0.1, 0.7, 0.4
-CIRCLES = frozenset({Mode.CYCLE, Mode.PING_PONG})
 FAULTS = frozenset({Mode.UNKNOWN_TOOL, Mode.MALFORMED})
 _SAID, _SAID_OTHERWISE = 0.8, 0.32
 TALKS = frozenset({Mode.TALK, Mode.PING_PONG, Mode.MESSAGE})
