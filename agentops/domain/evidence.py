@@ -64,13 +64,25 @@ class Speaker(NamedTuple):
     again: int = 0
 
 
+class Handed(NamedTuple):
+    """A task that two agents do in turns: who, who did it last, how often it has changed hands, since which step."""
+
+    one: str
+    other: str
+    latest: str
+    turns: int
+    number: int
+    began: int
+
+
 class Pending(NamedTuple):
-    """A tool that was asked for and of which no span has been seen."""
+    """A tool that was asked for and not been judged: no span of it has been seen, or one that tells nothing."""
 
     agent: str
     asked: Asked
     end_ns: int
     key: StepKey
+    is_shown: bool = False
 
 
 class Call(NamedTuple):

@@ -14,6 +14,7 @@ from agentops.domain.evidence import (
     Call,
     Cluster,
     Entry,
+    Handed,
     Past,
     Pending,
     Speaker,
@@ -37,6 +38,8 @@ _NOVELTY = 0.8
 #: What another result of a tool takes from how often it gave the same one.
 _OTHERWISE = 0.5
 _PAGE_BUDGETS = 4
+#: Tasks that change hands, of which so many are remembered; they are the same affair within so many steps.
+_MAX_HANDED, _HANDED_WITHIN = 16, 16
 #: Fewer words may be anybody's. Such a share of what an agent said stands in what hears it.
 _FEW_WORDS, _HEARD = 4, 0.8
 #: After so long a pause somebody has read the answer.
@@ -45,7 +48,7 @@ _READ_NS = 30_000_000_000
 _FAILED, _EMPTY, _LONG = Trait.FAILED, Trait.EMPTY, Trait.LONG
 _TRANSIENT, _POLL, _HANDOFF = Trait.TRANSIENT, Trait.POLL, Trait.HANDOFF
 _CODE, _ASKS, _PERSON = Trait.CODE, Trait.ASKS, Trait.PERSON
-_UNKNOWN, _MALFORMED = Trait.UNKNOWN_TOOL, Trait.MALFORMED
+_UNKNOWN, _MALFORMED, _CONTINUES = Trait.UNKNOWN_TOOL, Trait.MALFORMED, Trait.CONTINUES
 _TOOL, _AGENT, _SAYS = int(Act.TOOL), int(Act.AGENT), int(Act.MESSAGE)
 _TELLING = _FAILED | _EMPTY | _LONG
 
@@ -63,9 +66,9 @@ class Judge(Alarms):
             self._begin(step)
         act = step.act
         if act == _TOOL:
-            self._came(step)
             self._count(step)
-            self._tool(step)
+            if (told := self._came(step)) is not None:
+                self._tool(told)
         elif act == _AGENT:
             if step.what and self._is_new(step):
                 self._message(step)
@@ -116,14 +119,14 @@ class Judge(Alarms):
             self.runs, self.exact_runs = [0] * (PERIODS + 1), [0] * (PERIODS + 1)
             self.calls.clear()
         self.traces = [*self.traces[1 - _MAX_TRACES :], step.trace_id]
-        self.voices, self.heard = [], step.heard
+        self.voices = []
 
     def _is_turn(self, step: Step) -> bool:
         """Whether a person has spoken: what the run begins with is new, and no agent has said it."""
         heard = step.heard
+        if step.traits & _CONTINUES:
+            return False
         if heard.bit_count() >= _FEW_WORDS:
-            if heard == self.heard:
-                return False
             said = (entry.words for (_, tool), lane in self.lanes.items() if not tool for entry in lane[-2:])
             return not any(words.bit_count() >= _FEW_WORDS and holds(heard, words) >= _HEARD for words in said)
         # Nothing is told of what it heard. Agents that take turns, a run for each, do not wait for anybody.
@@ -132,27 +135,40 @@ class Judge(Alarms):
 
     # --- Tools that a model asks for
 
-    def _came(self, step: Step) -> None:
+    def _came(self, step: Step) -> Step | None:
+        """A tool call with what the model asked it for, where its span does not say; ``None`` for one that must wait.
+
+        One of which neither is known waits for the next call of its model, whose input may tell what came back.
+        """
         shown = self.shown
         if step.tool not in shown:
             shown[step.tool] = None
             if len(shown) > _MAX_SHOWN:
                 del shown[next(iter(shown))]
-        for at, pending in enumerate(self.pending):
-            if pending.asked.tool == step.tool:
-                del self.pending[at]
-                return
+        at = next((i for i, p in enumerate(self.pending) if p.asked.tool == step.tool and not p.is_shown), None)
+        if at is None:
+            return step
+        pending = self.pending[at]
+        if step.what:
+            del self.pending[at]
+            return step
+        if step.result:
+            del self.pending[at]
+            return step._replace(what=pending.asked.what, words=pending.asked.words)
+        key = (step.trace_id, step.span_id)
+        self.pending[at] = pending._replace(end_ns=step.end_ns, key=key, is_shown=True)
+        return None
 
     def _answered(self, step: Step) -> None:
-        """A model goes on: what it asked for before, and no span shows, has been done."""
+        """A model goes on: what it asked for before, and no span shows, or tells nothing of, has been done."""
         mine = [p for p in self.pending if p.agent == step.agent and p.key[0] == step.trace_id]
         if not mine:
             return
         self.pending = [p for p in self.pending if p not in mine]
         results = list(step.results[-len(mine) :])
         results += [Result(0, 0)] * (len(mine) - len(results))
-        for (agent, asked, end_ns, key), (result, traits) in zip(mine, results, strict=True):
-            if asked.tool in self.shown:
+        for (agent, asked, end_ns, key, is_shown), (result, traits) in zip(mine, results, strict=True):
+            if asked.tool in self.shown and not is_shown:
                 continue  # its span is yet to come
             self._tool(
                 Step(
@@ -185,6 +201,8 @@ class Judge(Alarms):
             self._same_result(step, past)
         if traits & _HANDOFF and step.agent:
             self._talk(step, past)
+        elif step.what and step.words and step.agent and weight == 1.0:
+            self._hand_over(step, past)
 
     def _message(self, step: Step) -> None:
         traits = step.traits
@@ -200,7 +218,7 @@ class Judge(Alarms):
         self._remember(step, past)
         if traits & _MALFORMED:
             self._fault(step, past)
-        elif match is not None and step.what:
+        elif match is not None and step.what and not self.is_session:
             self._add(step, past, evidence, is_exact=match)
         self._cycle(step, past, is_patient=False)
         if traits & _CODE:
@@ -406,6 +424,25 @@ class Judge(Alarms):
                 severity = Severity.PAGE if count >= rules.faults_page else Severity.WARN
                 members = [other for other in self.ring if other.traits & trait]
                 self.find(mode, severity, step, past, members, 1, int(count))
+
+    def _hand_over(self, step: Step, past: Past) -> None:
+        """Two agents do the same in turns, whatever comes back: each hands it to the other again."""
+        task, agent, number = (step.tool, step.what), step.agent, past.number
+        was = self.handed.pop(task, None)
+        if was is None or number - was.number > _HANDED_WITHIN or (was.other and agent not in was[:2]):
+            was = Handed(agent, "", agent, 0, number, number)
+        other = was.other or (agent if agent != was.one else "")
+        handed = Handed(was.one, other, agent, was.turns + (agent != was.latest), number, was.began)
+        self.handed[task] = handed
+        if len(self.handed) > _MAX_HANDED:
+            del self.handed[next(iter(self.handed))]
+        rounds = (handed.turns + 1) // 2
+        rules = self.rules
+        if rounds <= rules.talk_warn or agent == was.latest:
+            return
+        severity = Severity.PAGE if rounds > rules.talk_page else Severity.WARN
+        members = [p for p in self.ring if p.lane[1] == step.tool and p.what == step.what and p.number >= handed.began]
+        self.find(Mode.PING_PONG, severity, step, past, members, 2, rounds)
 
     def _talk(self, step: Step, past: Past) -> None:
         """Two agents go on talking, and nothing is done."""
