@@ -119,19 +119,20 @@ class Judge(Alarms):
             self.runs, self.exact_runs = [0] * (PERIODS + 1), [0] * (PERIODS + 1)
             self.calls.clear()
         self.traces = [*self.traces[1 - _MAX_TRACES :], step.trace_id]
-        self.voices = []
+        self.voices, self.heard = [], step.heard
 
     def _is_turn(self, step: Step) -> bool:
         """Whether a person has spoken: what the run begins with is new, and no agent has said it."""
         heard = step.heard
-        if step.traits & _CONTINUES:
-            return False
+        at_once = step.start_ns - self.latest_ns <= _READ_NS
+        if step.traits & _CONTINUES or (heard and heard == self.heard and at_once):
+            return False  # it goes on with what was begun, or is begun again by nobody who reads
         if heard.bit_count() >= _FEW_WORDS:
             said = (entry.words for (_, tool), lane in self.lanes.items() if not tool for entry in lane[-2:])
             return not any(words.bit_count() >= _FEW_WORDS and holds(heard, words) >= _HEARD for words in said)
         # Nothing is told of what it heard. Agents that take turns, a run for each, do not wait for anybody.
         takes_turns = len(self.voices) == 1 and step.agent not in self.voices and bool(step.agent)
-        return heard > 0 or step.act == _TOOL or not takes_turns or step.start_ns - self.latest_ns > _READ_NS
+        return heard > 0 or step.act == _TOOL or not takes_turns or not at_once
 
     # --- Tools that a model asks for
 

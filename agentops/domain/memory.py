@@ -26,9 +26,10 @@ class Memory:
         self.began_ns = 0
         #: When the latest step ended.
         self.latest_ns = 0
-        #: The latest traces, and the agents that have spoken in the last of them.
+        #: The latest traces, the agents that have spoken in the last of them, and what it heard first.
         self.traces: list[bytes] = []
         self.voices: list[str] = []
+        self.heard = 0
         #: Tools of which spans have come.
         self.shown: dict[str, None] = {}
         self.lanes: dict[tuple[str, str], tuple[Entry, ...]] = {}
@@ -52,7 +53,7 @@ class Memory:
         other = type(self)(self.rules, is_session=self.is_session)
         other.number, other.steps, other.spent = self.number, self.steps, self.spent
         other.began_ns, other.latest_ns, other.talk_began = self.began_ns, self.latest_ns, self.talk_began
-        other.traces, other.voices = self.traces[:], self.voices[:]
+        other.traces, other.voices, other.heard = self.traces[:], self.voices[:], self.heard
         other.shown = self.shown.copy()
         other.lanes, other.clusters = self.lanes.copy(), self.clusters.copy()
         other.ring, other.calls = self.ring.copy(), self.calls.copy()
@@ -68,7 +69,7 @@ class Memory:
         """Its state as JSON can hold it."""
         return [
             [self.number, self.steps, self.spent, self.began_ns, self.latest_ns, self.talk_began],
-            [[trace.hex() for trace in self.traces], self.voices, list(self.shown)],
+            [[trace.hex() for trace in self.traces], self.voices, f"{self.heard:x}", list(self.shown)],
             [[*lane, [[e.what, f"{e.words:x}", *e[2:]] for e in entries]] for lane, entries in self.lanes.items()],
             [[number, *cluster] for number, cluster in self.clusters.items()],
             [[past.number, list(past.lane), *past[2:-1], past.key[0].hex(), past.key[1].hex()] for past in self.ring],
@@ -90,8 +91,8 @@ class Memory:
         numbers, runs_of, lanes, clusters, ring, runs, talk, calls, faults, *rest = state
         handed, pending, findings, self.open = rest
         self.number, self.steps, self.spent, self.began_ns, self.latest_ns, self.talk_began = numbers
-        traces, self.voices, shown = runs_of
-        self.traces = [bytes.fromhex(trace) for trace in traces]
+        traces, self.voices, heard, shown = runs_of
+        self.traces, self.heard = [bytes.fromhex(trace) for trace in traces], int(heard, 16)
         self.shown = dict.fromkeys(shown)
         self.lanes = {
             (agent, tool): tuple(Entry(what, int(words, 16), *rest) for what, words, *rest in entries)
