@@ -188,11 +188,7 @@
     if (isAll) for (const box of picks()) box.checked = event.target.checked;
     if (isAll || event.target.matches("[data-pick]")) showPicked();
   });
-  document.addEventListener("htmx:afterSettle", (event) => {
-    showPicked();
-    // The chart beside what fires is as high as the list.
-    if (event.detail.target?.id === "firing") globalThis.dispatchEvent(new Event("resize"));
-  });
+  document.addEventListener("htmx:afterSettle", showPicked);
   showPicked();
 
   // --- A region does not fetch itself under somebody's hand: while a menu in it is open, it waits.
