@@ -129,7 +129,12 @@ def slow_rotation(script: Script) -> None:
 
 def shuffled_calls(script: Script) -> None:
     """Four calls in any order, always with the same results."""
-    uses = [chores.read(script.prose), chores.grep(script.prose), chores.query(script.prose), chores.search(script.prose)]
+    uses = [
+        chores.read(script.prose),
+        chores.grep(script.prose),
+        chores.query(script.prose),
+        chores.search(script.prose),
+    ]
     with script.run("agent"):
         script.begins()
         for _ in range(script.rng.randint(30, 50)):
@@ -230,7 +235,7 @@ def tutor(script: Script) -> None:
 
 LOOPS: dict[Callable[[Script], None], str] = {
     counted_error: "repeat no_progress",
-    two_loops_at_once: "repeat",
+    two_loops_at_once: "repeat cycle",
     mostly_new: "repeat no_progress",
     slightly_other_numbers: "near_duplicate no_progress",
     drifting_edit: "near_duplicate no_progress repeat",

@@ -358,15 +358,7 @@ class Judge(Alarms):
         if traits & _TRANSIENT:
             weight *= _RETRIED
         self.calls.append(Call(agent, tool, step.what, result, past.number, step.end_ns, weight))
-        others = (
-            sum(
-                call.tool == tool and call.agent == agent and call.result != result and call.number > same[0].number
-                for call in self.calls
-            )
-            if same
-            else 0
-        )
-        told = 1.0 + weight + sum(call.weight for call in same[1:]) - _OTHERWISE * others
+        told = 1.0 + weight + sum(call.weight for call in same[1:]) - self._otherwise(step, same)
         if told < rules.same_result_warn:
             return
         severity = Severity.PAGE if told >= rules.same_result_page else Severity.WARN
@@ -375,6 +367,20 @@ class Judge(Alarms):
         is_exact = all(call.what == step.what for call in same)
         mode = Mode.POLL if traits & _POLL else Mode.REPEAT if is_exact and step.what else Mode.SAME_RESULT
         self.find(mode, severity, step, past, members, 1, len(same) + 1)
+
+    def _otherwise(self, step: Step, same: list[Call]) -> float:
+        """What other results of the tool take from the same ones: most where a call had both of them."""
+        if not same:
+            return 0.0
+        whats, first = {call.what for call in same} | {step.what}, same[0].number
+        return sum(
+            1.0 if call.what in whats else _OTHERWISE
+            for call in self.calls
+            if call.tool == step.tool
+            and call.agent == step.agent
+            and call.result != step.result
+            and call.number > first
+        )
 
     def _progress(self, past: Past, since: int) -> float:
         """The share of steps since one that were new; where what is repeated has failed, only what told something."""
@@ -427,10 +433,13 @@ class Judge(Alarms):
         rules = self.rules
         if rounds < rules.talk_warn:
             return
-        is_canned = any(s.again >= s.messages - 2 for s in (one, other))
-        # Two who neither ask nor repeat themselves may be getting somewhere: they get longer.
-        is_plain = not is_canned and 2 * (one.asks + other.asks) < one.messages + other.messages
-        spare = rules.talk_warn // 2 if is_plain else 0
+        both = (one, other)
+        asking = [2 * speaker.asks >= speaker.messages for speaker in both]
+        again = [speaker.again >= speaker.messages - 2 for speaker in both]
+        # Both ask, both repeat themselves, or one asks for the same: nobody answers. Others may be getting somewhere,
+        # as one does whom another asks this and that: they get longer.
+        is_stuck = all(asking) or all(again) or any(a and b for a, b in zip(asking, again, strict=True))
+        spare = 0 if is_stuck else rules.talk_warn // 2
         if rounds < rules.talk_warn + spare:
             return
         severity = Severity.PAGE if rounds >= rules.talk_page + 2 * spare else Severity.WARN

@@ -359,6 +359,38 @@ def test_two_who_neither_ask_nor_repeat_themselves_get_longer() -> None:
     assert not story.watched().findings
 
 
+def test_one_who_asks_and_one_who_answers_get_longer_and_two_who_ask_do_not() -> None:
+    interview = Story()
+    for number, question in enumerate(QUESTIONS[:8]):
+        interview.say("interviewer", question).say("expert", f"Chapter {number} of volume {number * 7} tells of it.")
+    (finding,) = interview.watched().findings
+    assert (finding.severity, interview.number(finding.detected)) == (WARN, 12)
+
+
+def test_calls_of_one_agent_in_any_order_are_one_loop() -> None:
+    story, rng = Story(), random.Random(3)
+    for _ in range(40):
+        tool = rng.choice(("grep", "read_file", "run_sql", "web_search"))
+        story.use(tool, "the same", f"{tool}: {LONG}")
+    (finding,) = story.watched().findings
+    assert set(finding.labels) == {"grep", "read_file", "run_sql", "web_search"}
+
+
+def test_an_item_that_fails_once_and_then_works_is_no_loop() -> None:
+    story = Story()
+    for question in QUESTIONS:
+        story.use("upload", question, "Error: the token was refused", fails=True).use("upload", question, "stored")
+    assert not story.watched().findings
+
+
+def test_an_error_that_counts_the_attempts_is_the_same_error() -> None:
+    story = Story()
+    for number in range(5):
+        story.use(result=f"Error: attempt {number + 1} was refused", fails=True)
+    (finding,) = story.watched().findings
+    assert story.number(finding.detected) == 3
+
+
 def test_labels_given_to_one_item_after_the_other_are_no_repeat() -> None:
     story = Story()
     for question in QUESTIONS:
