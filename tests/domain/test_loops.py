@@ -503,6 +503,19 @@ def test_batches_do_not_matter(number: int, seed: int) -> None:
     assert watch.dump() == expected.dump()
 
 
+@given(number=PICKED, seed=st.integers(0, 1 << 30), size=st.sampled_from((1, 3, 20)))
+@settings(deadline=None, max_examples=60)
+def test_order_does_not_matter_within_the_window(number: int, seed: int, size: int) -> None:
+    expected, steps, is_session = at_once(number)
+    rng = random.Random(seed)
+    late = [step for _, step in sorted(enumerate(steps), key=lambda pair: pair[0] + rng.uniform(0, WINDOW))]
+    watch = Watch(CASES[number].rules, is_session=is_session)
+    for at in range(0, len(late), size):
+        watch.see(late[at : at + size])
+    assert told(watch.findings) == told(expected.findings)
+    assert watch.dump() == expected.dump()
+
+
 @given(number=PICKED, seed=st.integers(0, 1 << 30))
 @settings(deadline=None, max_examples=60)
 def test_order_and_repeated_spans_do_not_matter_within_the_window(number: int, seed: int) -> None:
