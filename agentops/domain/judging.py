@@ -37,6 +37,7 @@ _NOVELTY = 0.8
 #: What another result of a tool takes from how often it gave the same one.
 _OTHERWISE = 0.5
 _PAGE_BUDGETS = 4
+_MAX_SPEAKERS = 4
 #: Fewer words may be anybody's. Such a share of what an agent said stands in what hears it.
 _FEW_WORDS, _HEARD = 4, 0.8
 #: After so long a pause somebody has read the answer.
@@ -414,34 +415,40 @@ class Judge(Alarms):
                 self.find(mode, severity, step, past, members, 1, int(count))
 
     def _talk(self, step: Step, past: Past) -> None:
-        """Two agents go on talking, and nothing is done."""
-        talk, agent = self.talk, step.agent
-        speaks = next(reversed(talk), None)
-        if agent not in talk and len(talk) == 2:  # a third one: whoever spoke last may begin a talk with it
-            talk = self.talk = {}
+        """Two agents go on talking, or more of whom each one asks, and nothing is done."""
+        agent, number = step.agent, past.number
+        asks = not step.what or bool(step.traits & (_ASKS | _HANDOFF))
+        talk = self.talk = self._those_who_talk(agent, number, asks=asks and step.what > 0)
         if not talk:
-            self.talk_began = past.number
-        if speaks == agent and talk:
+            self.talk_began = number
+        elif next(reversed(talk)) == agent:
             return
         was = talk.pop(agent, Speaker())
-        asks = not step.what or bool(step.traits & (_ASKS | _HANDOFF))
-        talk[agent] = Speaker(was.messages + 1, was.asks + asks, was.again + (not past.is_novel))
-        if len(talk) < 2:
+        talk[agent] = Speaker(was.messages + 1, was.asks + asks, was.again + (not past.is_novel), number)
+        rules, rounds = self.rules, min(speaker.messages for speaker in talk.values())
+        if len(talk) < 2 or rounds < rules.talk_warn:
             return
-        one, other = talk.values()
-        rounds = min(one.messages, other.messages)
-        rules = self.rules
-        if rounds < rules.talk_warn:
-            return
-        both = (one, other)
-        asking = [2 * speaker.asks >= speaker.messages for speaker in both]
-        again = [speaker.again >= speaker.messages - 2 for speaker in both]
-        # Both ask, both repeat themselves, or one asks for the same: nobody answers. Others may be getting somewhere,
+        asking = [2 * speaker.asks >= speaker.messages for speaker in talk.values()]
+        again = [speaker.again >= speaker.messages - 2 for speaker in talk.values()]
+        # All ask, all repeat themselves, or one asks for the same: nobody answers. Others may be getting somewhere,
         # as one does whom another asks this and that: they get longer.
         is_stuck = all(asking) or all(again) or any(a and b for a, b in zip(asking, again, strict=True))
         spare = 0 if is_stuck else rules.talk_warn // 2
-        if rounds < rules.talk_warn + spare:
+        if rounds < rules.talk_warn + spare or (len(talk) > 2 and not all(asking)):
             return
         severity = Severity.PAGE if rounds >= rules.talk_page + 2 * spare else Severity.WARN
         members = [other for other in self.ring if other.number >= self.talk_began and other.lane[0] in talk]
-        self.find(Mode.TALK, severity, step, past, members, 2, rounds)
+        self.find(Mode.TALK, severity, step, past, members, len(talk), rounds)
+
+    def _those_who_talk(self, agent: str, number: int, *, asks: bool) -> dict[str, Speaker]:
+        """Who is in the talk when an agent speaks: without those who have left it; a new one where it joins two others.
+
+        A third one joins only those who all ask, as it does: else it is a discussion, and another talk may begin.
+        """
+        talk = self.talk
+        while len(talk) > 2 and number - next(iter(talk.values())).latest > 2 * len(talk):
+            del talk[next(iter(talk))]
+        if agent in talk or len(talk) < 2:
+            return talk
+        joins = asks and len(talk) < _MAX_SPEAKERS and all(2 * s.asks >= s.messages for s in talk.values())
+        return talk if joins else {}

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentops.demo import labelled
+from agentops.demo.prose import Prose
 from agentops.domain.findings import Finding, Mode, Severity, title
 from agentops.domain.loops import WINDOW, Watch
 from agentops.domain.steps import Step
@@ -329,9 +330,9 @@ def test_a_run_that_is_started_again_and_again_is_a_loop() -> None:
 
 def test_a_discussion_of_three_is_no_loop_unless_it_repeats() -> None:
     story, same = Story(), Story()
-    for number, question in enumerate(QUESTIONS):
+    for number in range(12):
         for agent in ("architect", "tester", "owner"):
-            story.say(agent, f"{QUESTIONS[(number * 5 + len(agent)) % 12]} {question}")
+            story.say(agent, Prose(random.Random(f"{number} {agent}")).paragraph())
             same.say(agent, f"{agent} thinks: {LONG}")
     assert not story.watched().findings
     (finding,) = same.watched().findings
@@ -365,6 +366,20 @@ def test_one_who_asks_and_one_who_answers_get_longer_and_two_who_ask_do_not() ->
         interview.say("interviewer", question).say("expert", f"Chapter {number} of volume {number * 7} tells of it.")
     (finding,) = interview.watched().findings
     assert (finding.severity, interview.number(finding.detected)) == (WARN, 12)
+
+
+def test_three_who_ask_each_other_are_found_and_one_who_leaves_does_not_hide_the_others() -> None:
+    story, left = Story(), Story().say("writer", QUESTIONS[0])
+    for number, question in enumerate(QUESTIONS):
+        for agent in ("planner", "reviewer", "writer"):
+            story.say(agent, f"{QUESTIONS[(number + len(agent)) % 12]} {agent.title()} asks. {question}")
+            if agent != "writer":
+                left.say(agent, f"{QUESTIONS[(number + len(agent)) % 12]} {question}")
+    (finding,) = story.watched().findings
+    assert (story.number(finding.detected), finding.period, finding.severity) == (12, 3, PAGE)
+    assert title(finding) == "planner, reviewer and writer keep asking each other, 12 rounds without a result"
+    (finding,) = left.watched().findings
+    assert finding.severity is PAGE
 
 
 def test_calls_of_one_agent_in_any_order_are_one_loop() -> None:
