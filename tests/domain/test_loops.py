@@ -582,19 +582,23 @@ def test_a_step_that_is_told_better_is_judged_again() -> None:
 
 
 def test_what_is_remembered_does_not_grow_with_the_run() -> None:
-    def size(rounds: int) -> int:
-        rng, watch, story = random.Random(1), Watch(Rules(step_budget=None)), Story()
-        for number in range(rounds):
-            story.steps.clear()
-            story.run(b"run-%d" % number)
-            for step in range(5):
-                story.ask((f"tool_{rng.randrange(90)}", rng.random()), agent=f"agent_{rng.randrange(90)}")
-                story.use(f"tool_{step % 3}", rng.choice(QUESTIONS), rng.choice(QUESTIONS), f"agent_{number % 70}")
-                story.say(f"agent_{rng.randrange(90)}", rng.choice(QUESTIONS))
-            steps = [made._replace(span_id=b"%d-%s" % (number, made.span_id)) for made in story.steps]
-            watch.see(steps)
-        return len(orjson.dumps(watch.dump()))
-
-    small, large = size(200), size(2_000)
-    assert large < 1.2 * small + 20_000
-    assert large < 400_000
+    rng, story = random.Random(1), Story()
+    for number in range(500):
+        story.run(b"run-%d" % (number // 9))
+        story.ask((f"tool_{rng.randrange(90)}", rng.random()), agent=f"agent_{rng.randrange(90)}")
+        story.use(f"tool_{number % 3}", rng.choice(QUESTIONS), rng.choice(QUESTIONS), f"agent_{number // 9 % 70}")
+        story.use(f"tool_{rng.randrange(90)}", rng.choice(QUESTIONS), LONG, f"agent_{rng.randrange(9)}")
+        story.say(f"agent_{rng.randrange(90)}", rng.choice(QUESTIONS))
+    watch, sizes, whole = Watch(Rules(step_budget=None)), dict[int, int](), story.now - 1_000 * NS
+    for turn in range(100):
+        later = turn * whole
+        watch.see(
+            step._replace(
+                span_id=b"%d-%s" % (turn, step.span_id), start_ns=step.start_ns + later, end_ns=step.end_ns + later
+            )
+            for step in story.steps
+        )
+        sizes[(turn + 1) * len(story.steps)] = len(orjson.dumps(watch.dump()))
+    assert watch.steps == 200_000
+    assert sizes[200_000] < 1.05 * max(sizes[20_000], sizes[22_000], sizes[24_000])
+    assert max(sizes.values()) < 500_000
