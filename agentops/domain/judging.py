@@ -246,19 +246,20 @@ class Judge(Alarms):
         )  # fmt: skip
         if found is None:
             return past, None, 0.0
-        return past, is_exact, best * factor * (1.0 - _NOVELTY * self._novelty(lane, found.number))
+        return past, is_exact, best * factor * (1.0 - _NOVELTY * self._novelty(lane, found.number, start_ns))
 
-    def _novelty(self, lane: tuple[str, str], since: int) -> float:
+    def _novelty(self, lane: tuple[str, str], since: int, start_ns: int) -> float:
         """The share of steps since one that were new, other lanes' among all.
 
-        What other agents do is nothing new to one who uses a tool; what they say may be.
+        What other agents do is nothing new to one who uses a tool; what they say may be, before the tool was called:
+        afterwards it is part of what the tool does.
         """
         between = new = 0
         agent, tool = lane
         for past in reversed(self.ring):
             if past.number <= since:
                 break
-            if tool and past.lane[1] and past.lane[0] != agent:
+            if past.start_ns >= start_ns or (tool and past.lane[1] and past.lane[0] != agent):
                 continue
             between += 1
             if past.is_novel and past.lane != lane:
@@ -390,7 +391,7 @@ class Judge(Alarms):
         for other in reversed(self.ring):
             if other.number <= since:
                 break
-            if other.number == past.number or (other.lane == past.lane and other.result == past.result):
+            if other.start_ns >= past.start_ns or (other.lane == past.lane and other.result == past.result):
                 continue
             if other.lane[1] and other.lane[0] != past.lane[0]:
                 continue

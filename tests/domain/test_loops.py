@@ -382,6 +382,17 @@ def test_three_who_ask_each_other_are_found_and_one_who_leaves_does_not_hide_the
     assert finding.severity is PAGE
 
 
+def test_what_a_worker_says_inside_a_tool_does_not_hide_that_it_is_asked_again() -> None:
+    story = Story()
+    for question in QUESTIONS[:6]:
+        begun = story.now
+        story.say("worker", question).use("ask_worker", "the same", "I could not tell what it is.", "lead")
+        story.steps[-1] = story.steps[-1]._replace(start_ns=begun - 1)
+    (finding,) = story.watched().findings
+    assert story.number(finding.detected) <= 8
+    assert finding.labels == ["ask_worker"]
+
+
 def test_calls_of_one_agent_in_any_order_are_one_loop() -> None:
     story, rng = Story(), random.Random(3)
     for _ in range(40):
