@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from agentops.alerts.models import Alert
 from agentops.runs import findings, pending
@@ -105,7 +108,8 @@ def test_an_error_that_the_model_never_saw_is_found() -> None:
     scene.says("", requested_tools=[{"tool": "fetch", "arguments": {}}])
     scene.tool("fetch", {}, None, is_error=True, error_type="ConnectionError")
     scene.entries[-1].content = '{"arguments": {}, "error_message": "ConnectionError: name or service not known"}'
-    shown = '[{"role":"user","content":"look it up"},{"role":"assistant","content":"I fetch it"},{"role":"user","content":"go on"}]'
+    said = (("user", "look it up"), ("assistant", "I fetch it"), ("user", "go on"))
+    shown = json.dumps([{"role": role, "content": text} for role, text in said])
     scene.says("All figures are as expected.", input=shown)
     booked(scene)
     watched()
@@ -127,8 +131,6 @@ def test_when_the_run_has_ended_its_alert_is_cleared() -> None:
 
 
 def test_the_number_of_statements_does_not_depend_on_the_number_of_runs() -> None:
-    from django.test.utils import CaptureQueriesContext
-
     counts = []
     for runs in (1, 40):
         booked(*(looping(100 * runs + n, times=4, service=f"s{runs}") for n in range(runs)))
