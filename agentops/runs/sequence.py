@@ -54,7 +54,7 @@ class Arrow:
 
     x_from: float
     x_to: float
-    y: float
+    y: int
     label: str
     label_x: float
 
@@ -67,8 +67,9 @@ class Picture:
     lifelines: list[Lifeline]
     arrows: list[Arrow]
     words: str
-    height: float
-    bracket_x: float = WIDTH - 50
+    height: int
+    middle: int
+    bracket_x: int = WIDTH - 50
     width: int = WIDTH
 
 
@@ -97,7 +98,8 @@ def picture(scene: Scene, said: Mapping[bytes, str]) -> Picture:
         arrows.append(Arrow(x_from, x_to, TOP + at * STEP_HEIGHT, label, round(middle, 1)))
     order = ", then ".join(f"{passed.source} to {passed.target}" for passed in scene.passes)
     words = f"One of {scene.finding.count:,} rounds: {order}"
-    return Picture(scene.finding, lifelines, arrows, words, TOP + (len(arrows) - 1) * STEP_HEIGHT + BOTTOM)
+    height = TOP + (len(arrows) - 1) * STEP_HEIGHT + BOTTOM
+    return Picture(scene.finding, lifelines, arrows, words, height, (30 + height) // 2 + 2)
 
 
 def _names(scene: Scene) -> list[str]:

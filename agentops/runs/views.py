@@ -69,7 +69,7 @@ def run_list(request: HttpRequest) -> HttpResponse:
 
 def _with_findings(runs: list[RunRow]) -> list[tuple[RunRow, findings.Worst | None]]:
     """Runs, each with what its findings come to."""
-    worst = findings.worst_of([run.trace_id for run in runs]) if runs else {}
+    worst = findings.worst_of([run.trace_id for run in runs])
     return [(run, worst.get((run.trace_id, run.service))) for run in runs]
 
 
