@@ -41,11 +41,15 @@ class Notice:
 
 
 def worst_first(findings: Iterable[StoredFinding]) -> list[StoredFinding]:
-    """Pages before warnings, what goes on before what has ended, then the most expensive."""
-    return sorted(
-        findings,
-        key=lambda f: (f.severity != Severity.PAGE, not f.is_open, -(f.cost_nano or 0), f.detected_at, anchor(f)),
-    )
+    """Pages before warnings, what goes on before what has ended, a cause before its effects, then by cost."""
+    return sorted(findings, key=_badness)
+
+
+def _badness(finding: StoredFinding) -> tuple[bool, bool, bool, int, datetime, str]:
+    is_effect = finding.mode in _OF_RUN
+    cost = finding.cost_nano or 0
+    is_page = finding.severity == Severity.PAGE
+    return not is_page, not finding.is_open, is_effect, -cost, finding.detected_at, anchor(finding)
 
 
 def notices(findings: Sequence[StoredFinding], *, now: datetime) -> list[Notice]:
