@@ -157,6 +157,7 @@ def _row(line: Line, axis: Axis, excerpt: str, of: Belonging | None, *, flat: bo
 def _fold_row(fold: Fold, axis: Axis, said: str) -> Row:
     finding = fold.finding
     x, width = axis.bar(fold.start_ns, fold.end_ns)
+    marks = [(step, mark.words) for step, mark in fold.marks if mark.finding is finding]
     exact = formats.exact_money(fold.cost_nano)
     return Row(
         span=f"fold-{fold.lines[0].step.span_id.hex()}",
@@ -174,9 +175,9 @@ def _fold_row(fold: Fold, axis: Axis, said: str) -> Row:
         cost=formats.money(fold.cost_nano, "unpriced" if fold.unpriced else ""),
         exact_cost=f"{exact}, {fold.unpriced:,} without a price" if exact and fold.unpriced else exact,
         found=finding.title,
-        flags=tuple((mark.words, step.span_id.hex()) for step, mark in fold.marks),
+        flags=tuple((words, step.span_id.hex()) for step, words in marks),
         folded=len(fold.lines),
-        ticks=tuple(axis.bar(step.end_ns, step.end_ns)[0] for step, _ in fold.marks),
+        ticks=tuple(axis.bar(step.end_ns, step.end_ns)[0] for step, _ in marks),
         failed=f"{fold.errors:,} failed" if fold.errors else "",
     )
 
