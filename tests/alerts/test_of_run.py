@@ -73,7 +73,7 @@ def test_the_page_of_the_run_asks_for_it(alert: Alert) -> None:
     run = bytes(alert.run or b"").hex()
     page = client.get(reverse("runs:detail", args=[run])).content.decode()
     assert f"{reverse('alerts:of_run', args=[run])}?kind=loop.repeat&amp;service=shop" in page
-    assert f"grep \N{MULTIPLICATION SIGN} 4" in page
+    assert "grep \N{MULTIPLICATION SIGN} 4" in page
 
 
 def test_the_alert_of_a_session_is_found_by_its_name() -> None:
