@@ -7,6 +7,7 @@ commands. ``watch`` is a worker of its own queue that also looks without being a
 import os
 import sys
 from importlib import import_module
+from socket import gethostname
 
 from celery import Celery
 
@@ -30,7 +31,7 @@ def main(role: str, level: str = "WARNING") -> int:
     is_watch = role == "watch"
     threads = 2 if is_watch else int(os.environ.get("AGENTOPS_WORKER_CONCURRENCY") or 4)
     worker = app.Worker(
-        hostname=f"{role}@%h",
+        hostname=f"{role}@{gethostname()}",
         queues=["watch"] if is_watch else ["celery"],
         pool="threads",
         concurrency=threads,

@@ -365,7 +365,7 @@ def test_the_same_number_of_queries_whatever_the_size(caller: Client) -> None:
         with CaptureQueriesContext(connection) as asked:
             assert caller.get(f"/api/v1/{address}").status_code == 200
         counts.append(len(asked))
-    assert counts == [2, 2, 7, 7]
+    assert counts == [2, 2, 8, 8]
 
 
 # --- Documentation

@@ -55,7 +55,8 @@ def inbox(request: HttpRequest) -> HttpResponse:
     asked = read_inbox(request.GET, context["page"])
     context |= {"asked": asked} | _shown(asked)
     counts = queries.count_by_state(asked.filters)
-    context["tabs"] = [(name, said, counts[state]) for name, (said, state) in TABS.items()]
+    shown = {state: "1,000+" if number == queries.MAX_COUNTED else f"{number:,}" for state, number in counts.items()}
+    context["tabs"] = [(name, said, shown[state]) for name, (said, state) in TABS.items()]
     if asked.filters.environment and not asked.tab:
         everywhere = queries.count_by_state(replace(asked.filters, environment=""))
         context["elsewhere"] = everywhere[State.FIRING] - counts[State.FIRING]

@@ -64,7 +64,8 @@ def facts(alert: Alert) -> list[Fact]:
     found = []
     for name in names:
         value = evidence[name]
-        if name in PLACED or value is None or value in ("", [], {}):
+        is_told = name in PLACED or (name == "count" and alert.is_storm)
+        if is_told or value is None or value in ("", [], {}):
             continue
         words = NAMES.get(name) or name.replace("_", " ").removesuffix(" usd").capitalize()
         found.append(Fact(words, _text(name, value)))

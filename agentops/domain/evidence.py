@@ -9,6 +9,8 @@ from agentops.domain.steps import Asked, Step, Trait
 
 #: How much a step like an earlier one counts, by what came back of it.
 SAME_EMPTY, OTHER_RESULT, _UNTOLD_EXACT, _UNTOLD_NEAR = 0.6, 0.1, 0.7, 0.4
+FAULTS = frozenset({Mode.UNKNOWN_TOOL, Mode.MALFORMED})
+_SAID, _SAID_OTHERWISE = 0.8, 0.32
 TALKS = frozenset({Mode.TALK, Mode.PING_PONG, Mode.MESSAGE})
 
 
@@ -20,10 +22,15 @@ class Entry(NamedTuple):
     result: int
     cluster: int
     number: int
+    end_ns: int
+    after: int
 
 
 class Past(NamedTuple):
-    """A step as the run remembers it; ``spent`` is what had been spent before it."""
+    """A step as the run remembers it.
+
+    ``result`` is what came back, or what a message answers; ``spent`` what had been spent before it.
+    """
 
     number: int
     lane: tuple[str, str]
@@ -57,22 +64,37 @@ class Speaker(NamedTuple):
     again: int = 0
 
 
+class Handed(NamedTuple):
+    """A task that two agents do in turns: who, who did it last, how often it has changed hands, since which step."""
+
+    one: str
+    other: str
+    latest: str
+    turns: int
+    number: int
+    began: int
+
+
 class Pending(NamedTuple):
-    """A tool that was asked for and of which no span has been seen."""
+    """A tool that was asked for and not been judged: no span of it has been seen, or one that tells nothing."""
 
     agent: str
     asked: Asked
     end_ns: int
     key: StepKey
+    is_shown: bool = False
 
 
 class Call(NamedTuple):
-    """A tool call as the look-out for results remembers it."""
+    """A tool call as the look-out for results remembers it; ``weight`` is how little was new since the one before."""
 
+    agent: str
     tool: str
     what: int
     result: int
     number: int
+    end_ns: int
+    weight: float
 
 
 def result_match(step: Step, earlier: Entry, *, is_exact: bool) -> float:
@@ -88,6 +110,11 @@ def result_match(step: Step, earlier: Entry, *, is_exact: bool) -> float:
     return (
         1.0 if step.traits & (Trait.LONG | Trait.FAILED) else SAME_EMPTY if step.traits & Trait.EMPTY else OTHER_RESULT
     )
+
+
+def message_match(step: Step, earlier: Entry) -> float:
+    """How much of a loop it is that something like this was said before: less where it answers something else."""
+    return _SAID if step.after == earlier.after or not (step.after and earlier.after) else _SAID_OTHERWISE
 
 
 def mode_of(circle: list[Past]) -> Mode:

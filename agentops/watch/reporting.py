@@ -64,7 +64,8 @@ class Report:
         is_news = noted is None or noted.severity != finding.severity
         noted = noted or Noted(mark)
         if is_news or (is_open and seconds - noted.reported_at >= AGAIN.total_seconds()):
-            self.signals.append(_signal(stream.place, run, finding, finding.count - noted.reported_count))
+            times = finding.count - noted.reported_count
+            self.signals.append(_signal(stream.place, run, finding, times, now=now))
             noted.reported_at, noted.reported_count = seconds, finding.count
         noted.mark, noted.severity, noted.is_open = mark, str(finding.severity), is_open
         stream.noted[name] = noted
@@ -93,7 +94,7 @@ def fingerprint(place: Place, trace_id: bytes, mode: str, kind: str) -> str:
     return alerting.fingerprint(kind, place.service, run=trace_id)
 
 
-def _signal(place: Place, run: RunFacts, finding: Finding, times: int) -> Signal:
+def _signal(place: Place, run: RunFacts, finding: Finding, times: int, *, now: datetime) -> Signal:
     of_session = place.scope is Scope.SESSION
     of_service = finding.mode in _OF_SERVICE
     return Signal(
@@ -102,7 +103,7 @@ def _signal(place: Place, run: RunFacts, finding: Finding, times: int) -> Signal
         service=place.service,
         title=title(finding),
         evidence=evidence(finding, run) | ({"run": run.trace_id.hex()} if of_session or of_service else {}),
-        seen_at=from_ns(finding.latest_ns),
+        seen_at=min(now, from_ns(finding.latest_ns)),
         observations=max(1, times),
         run=None if of_session or of_service else run.trace_id,
         session=None if of_service else place.key if of_session else run.session,

@@ -71,6 +71,7 @@ def test_a_talk_without_end_is_said_folded_drawn_and_acknowledged(signed_in: Bro
         expect(head).to_contain_text("acknowledged by admin")
         site.sender.send("asking", message(trace, 40), message(trace, 41))
         site.manage("shell", "--verbosity", "0", "--command", LOOK)
+        site.sender.send("asking", message(trace, 42))
         expect(head).to_contain_text("21 rounds")
         expect(head).to_contain_text("acknowledged by admin")
 
