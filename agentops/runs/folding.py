@@ -7,7 +7,7 @@ its tools, or said, while it went on.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from agentops.domain.findings import Mode
@@ -66,10 +66,11 @@ class Fold:
 class _Pattern:
     """A loop as its steps are recognised; ``period`` counts the steps that make up one repetition.
 
-    In a talk those are turns of its agents, else calls of its tools.
+    In a talk those are turns of its agents, else calls of its tools, the first of which was ``asked_ns`` for.
     """
 
     finding: StoredFinding
+    asked_ns: int
     from_ns: int
     until_ns: int
     tools: frozenset[str]
@@ -81,7 +82,7 @@ class _Pattern:
         return self.from_ns <= step.start_ns <= self.until_ns
 
     def meets(self, step: StepRow) -> bool:
-        return self.from_ns <= step.end_ns and step.start_ns <= self.until_ns
+        return self.asked_ns <= step.end_ns and step.start_ns <= self.until_ns
 
     def is_of_agent(self, step: StepRow) -> bool:
         if self.agents:
@@ -164,9 +165,22 @@ def _pattern(finding: StoredFinding, by_id: dict[bytes, StepRow]) -> _Pattern:
     is_talk = not tools or finding.mode == Mode.TALK
     if not is_talk:
         period = sum(step.kind in _TOOLS for step in steps[:period]) or period
-    return _Pattern(
-        finding, *_range(finding), tools, frozenset(finding.detail.get("agents", ())), period, is_talk
-    )  # fmt: skip
+    from_ns, until_ns = _range(finding)
+    agents = frozenset(finding.detail.get("agents", ()))
+    found = _Pattern(finding, from_ns, from_ns, until_ns, tools, agents, period, is_talk)
+    return found if is_talk else replace(found, asked_ns=_asked_ns(found, by_id.values()))
+
+
+def _asked_ns(pattern: _Pattern, steps: Iterable[StepRow]) -> int:
+    """When the model call that asked for the first call of a tool ended: the latest one of its agent before."""
+    return max(
+        (
+            step.end_ns
+            for step in steps
+            if step.kind == Kind.LLM and step.end_ns <= pattern.from_ns and pattern.is_of_agent(step)
+        ),
+        default=pattern.from_ns,
+    )
 
 
 def _range(finding: StoredFinding) -> tuple[int, int]:

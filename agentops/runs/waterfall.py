@@ -191,7 +191,7 @@ def _fold_title(fold: Fold) -> str:
             f"{agents[0]} \N{RIGHTWARDS ARROW OVER LEFTWARDS ARROW} {agents[1]} {formats.TIMES} {fold.rounds:,} rounds"
         )
     # More tools than a repetition has steps take turns in it.
-    what = " \N{RIGHTWARDS ARROW} ".join(tools[: max(period, 1)]) or title(fold.speaker)
+    what = " \N{RIGHTWARDS ARROW} ".join(tools[: max(period, 1)]) or (agents[0] if agents else title(fold.speaker))
     return f"{what} {formats.TIMES} {fold.rounds:,}"
 
 

@@ -180,7 +180,12 @@ def test_folding_never_hides_a_step_that_does_not_belong() -> None:
 def test_spans_that_do_nothing_go_along_and_wrappers_of_what_belongs_are_folded() -> None:
     steps = []
     for n in range(0, 60, 5):
-        steps += [step(n + 1), call(n + 2, n + 1, agent="a"), tool(n + 3, "grep", n + 1), step(n + 4, kind=Kind.OTHER)]
+        steps += [
+            step(n + 1),
+            call(n + 2, n + 1, agent="a", end_ns=(n + 2) * 10**9 + 5),
+            tool(n + 3, "grep", n + 1),
+            step(n + 4, kind=Kind.OTHER),
+        ]
     found = folded(steps, finding(Mode.REPEAT, [n + 3 for n in range(0, 60, 5)], until=60, what=["grep"]))
     assert shape(found) == [1, 2, 3, (4, 53, 10), 54, 56, 57, 58, 59]
 
