@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agentops.domain.findings import KIND_OF, Mode
 from agentops.domain.spans import Kind
@@ -250,3 +252,42 @@ def test_a_run_of_twenty_thousand_lines_is_folded_quickly() -> None:
     result = fold(tree, belonging(tree, found, TRACE))
     assert time.process_time() - began < 1.5
     assert len(result) < 50
+
+
+SPANS = st.tuples(
+    st.sampled_from([Kind.TOOL, Kind.TOOL, Kind.TOOL, Kind.LLM, Kind.LLM, Kind.AGENT, Kind.OTHER]),
+    st.sampled_from(["a", "a", "a", "b"]),
+    st.sampled_from(["grep", "grep", "grep", "read"]),
+    st.integers(0, 3),
+    st.booleans(),
+)
+
+
+@given(st.lists(SPANS, min_size=10, max_size=60))
+def test_whatever_a_run_is_like_only_what_belongs_is_hidden_and_nothing_is_lost(drawn: list[Any]) -> None:
+    steps = []
+    for n, (kind, name, tool_name, back, fails) in enumerate(drawn, 1):
+        more = {"tool": tool_name} if kind == Kind.TOOL else {}
+        steps.append(
+            step(n, n - back if 0 < back < n else None, kind, agent=name, is_error=fails and n % 5 == 0, **more)
+        )
+    calls = [n for n, one in enumerate(steps, 1) if (one.kind, one.agent, one.tool) == (Kind.TOOL, "a", "grep")]
+    if not calls:
+        return
+    found = folded(steps, finding(Mode.REPEAT, calls[:5], until=len(steps) // 2, what=["grep"]))
+    for item in found:
+        if not isinstance(item, Fold):
+            continue
+        hidden = {line.step.span_id: line.step for line in item.lines}
+        assert all(is_hidden_rightly(one, hidden) for one in hidden.values())
+        assert sum(one.kind == Kind.TOOL and one.tool == "grep" for one in hidden.values()) >= 2
+
+
+def is_hidden_rightly(one: StepRow, hidden: dict[bytes, StepRow]) -> bool:
+    """Whether a step is the loop's, a model call or a turn of its agent, does nothing, or is a part of such a step."""
+    parent = hidden.get(one.parent_span_id or b"")
+    if parent is not None and parent.kind in (Kind.TOOL, Kind.LLM):
+        return is_hidden_rightly(parent, hidden)
+    if one.kind == Kind.TOOL:
+        return (one.agent, one.tool) == ("a", "grep")
+    return one.agent == "a" if one.kind in (Kind.LLM, Kind.AGENT) else True
