@@ -115,6 +115,8 @@ def detail(request: HttpRequest, pk: int) -> HttpResponse:
         "taken_in": story.taken_in,
         "first_span": words.span_id(alert, "first_span_id"),
         "detected_span": words.span_id(alert, "detected_span_id"),
+        "paged_span": words.span_id(alert, "paged_span_id"),
+        "since": words.since(alert),
         "happenings": words.happenings(story.entries),
         "note_form": NoteForm(),
     }

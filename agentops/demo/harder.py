@@ -129,7 +129,12 @@ def slow_rotation(script: Script) -> None:
 
 def shuffled_calls(script: Script) -> None:
     """Four calls in any order, always with the same results."""
-    uses = [chores.read(script.prose), chores.grep(script.prose), chores.query(script.prose), chores.search(script.prose)]
+    uses = [
+        chores.read(script.prose),
+        chores.grep(script.prose),
+        chores.query(script.prose),
+        chores.search(script.prose),
+    ]
     with script.run("agent"):
         script.begins()
         for _ in range(script.rng.randint(30, 50)):

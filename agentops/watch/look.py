@@ -252,9 +252,10 @@ def _look_at_end(
     if not run.is_over or stream.is_learnt or run.is_error:
         return
     stream.is_learnt = True
-    salvaged = run.errors >= SALVAGED_ERRORS and run.errors >= SALVAGED_SHARE * run.tool_calls
-    if salvaged and effective.is_on("run.errors_hidden"):
-        stream.others["salvaged"] = _of_run(Mode.SALVAGED, run, key, run.errors)
+    is_salvaged = run.errors >= SALVAGED_ERRORS and run.errors >= SALVAGED_SHARE * run.tool_calls
+    if is_salvaged and effective.is_on("run.errors_hidden"):
+        salvaged = stream.others["salvaged"] = _of_run(Mode.SALVAGED, run, key, run.errors)
+        salvaged.per_hour_nano = None
     if stream.watch.findings:
         return
     for name in {(run.service, ""), (run.service, run.name or "")}:

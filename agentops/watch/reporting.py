@@ -9,7 +9,7 @@ from typing import Any
 
 from agentops.alerts.actions import Signal
 from agentops.domain import alerting
-from agentops.domain.findings import Finding, Mode, title
+from agentops.domain.findings import Finding, Mode, Severity, pattern, title
 from agentops.runs.api import from_ns, usd
 from agentops.runs.findings import Place, Scope, StoredFinding
 from agentops.watch.spans import RunFacts
@@ -17,6 +17,8 @@ from agentops.watch.streams import Noted, Stream
 
 #: A finding that only goes on is told again no sooner.
 AGAIN = timedelta(seconds=10)
+#: What was over so long ago is found when it is sent, and wakes nobody.
+HISTORY = timedelta(days=1)
 #: What is found in a run and said of its service: it is over, and one is like the other.
 _OF_SERVICE = frozenset({Mode.SALVAGED})
 
@@ -63,7 +65,8 @@ class Report:
         seconds = now.timestamp()
         is_news = noted is None or noted.severity != finding.severity
         noted = noted or Noted(mark)
-        if is_news or (is_open and seconds - noted.reported_at >= AGAIN.total_seconds()):
+        is_due = is_news or (is_open and seconds - noted.reported_at >= AGAIN.total_seconds())
+        if is_due and not _is_quiet(stream, run, finding, now):
             times = finding.count - noted.reported_count
             self.signals.append(_signal(stream.place, run, finding, times, now=now))
             noted.reported_at, noted.reported_count = seconds, finding.count
@@ -80,6 +83,19 @@ class Report:
                 key = fingerprint(stream.place, run.trace_id, finding.mode, finding.kind)
                 by_kind[key] = by_kind.get(key, False) or stream.noted[name].is_open
         self.ended |= {key for key, goes_on in by_kind.items() if not goes_on}
+
+
+def _is_quiet(stream: Stream, run: RunFacts, finding: Finding, now: datetime) -> bool:
+    """Whether a finding is nobody's business any more, or is said already by another one.
+
+    A clock that is slow must keep no alert back: only a run that has ended is history.
+    """
+    if run.is_over and now - from_ns(finding.latest_ns) > HISTORY:
+        return True
+    found = stream.findings().values()
+    return finding.mode is Mode.BUDGET and any(
+        goes_on and other.severity is Severity.PAGE and other is not finding for other, goes_on in found
+    )
 
 
 _FEWEST_TRACES = 3
@@ -126,6 +142,7 @@ def evidence(finding: Finding, run: RunFacts) -> dict[str, Any]:
         "period": finding.period,
         "count": finding.count,
         "since": from_ns(finding.began_ns).isoformat(),
+        "pattern": pattern(finding),
         "what": finding.labels,
         "agents": finding.agents,
         "cost_usd": None if unknown else usd(finding.spent_nano),
