@@ -25,7 +25,7 @@ evidence = {{"cost_usd": "41.20", "usd_per_hour": "178", "pattern": ["analyst", 
 with transaction.atomic():
     announce(report([
         Signal("{kind}", "{severity}", "{service}", f"loops, number {{n}}", now, evidence,
-               run=bytes.fromhex("{run}"), session=f"s{{n}}")
+               run=bytes.fromhex("{run}") if n == {first} else (n + 1).to_bytes(16, "big"), session=f"s{{n}}")
         for n in range({first}, {last})
     ], now=now))
 """
