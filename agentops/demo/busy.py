@@ -280,6 +280,22 @@ def map_and_reduce(script: Script) -> None:
             script.say(script.prose.paragraph(4, 8))
 
 
+def judging_items(script: Script) -> None:
+    """One item after the other is given one of few labels."""
+    with script.run("judge"):
+        for _ in range(script.rng.randint(12, 40)):
+            script.say(
+                script.rng.choice(("relevant", "relevant", "relevant", "not relevant")), script.prose.paragraph()
+            )
+
+
+def healthy_services(script: Script) -> None:
+    """Many services are asked for, and all are well."""
+    with script.run("agent"):
+        for _ in range(script.rng.randint(12, 30)):
+            script.use(Use("check_health", {"service": script.prose.name()}, "healthy"))
+
+
 def long_coding(script: Script) -> None:
     """A long piece of work."""
     prose, rng = script.prose, script.rng
@@ -379,7 +395,7 @@ BUSY: tuple[Callable[[Script], None], ...] = (
     paging, paging_by_cursor, reading_on, batch_with_ok, batch_of_texts, batch_with_misses, silent_commands,
     thinking_aloud, polling_with_progress, polling_besides, edit_and_test, two_retries, long_chat, chat_in_one_run,
     chat_of_two_agents, chat_with_either, chat_about_one_order, chat_beside_the_point, simulated_person, group_chat,
-    debate, writer_and_critic, two_with_tools, two_with_code, map_and_reduce, long_coding, everybody_reads_it,
+    debate, writer_and_critic, two_with_tools, two_with_code, map_and_reduce, judging_items, healthy_services, long_coding, everybody_reads_it,
     rounds_of_workers, overlapping_passages, clicking_through, exploring_tables, the_same_question_again,
     many_small_runs,
 )  # fmt: skip

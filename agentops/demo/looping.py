@@ -143,6 +143,39 @@ def edit_undo(script: Script) -> None:
         _round(script, uses, 5, 12)
 
 
+def eight_folders(script: Script) -> None:
+    """Eight folders are listed, and listed again."""
+    prose = script.prose
+    uses = [Use("list_files", {"path": prose.path()}, "\n".join(prose.path() for _ in range(5))) for _ in range(8)]
+    with script.run("coder"):
+        _warm(script)
+        _round(script, uses, 4, 12)
+
+
+def fresh_ids(script: Script) -> None:
+    """The same call, whose result differs in the request's id and the moment alone."""
+    prose, rng = script.prose, script.rng
+    use, said = chores.query(prose), prose.paragraph(1, 3)
+    with script.run("agent"):
+        _warm(script)
+        script.begins()
+        for number in range(rng.randint(6, 20)):
+            told = f'{{"request_id": "{rng.getrandbits(64):016x}", "at": "2026-03-04T10:{number:02d}:11Z", "rows": "{said}"}}'
+            script.use(use._replace(result=told))
+
+
+def stuck_on_a_test(script: Script) -> None:
+    """Another edit each time, and the test fails as before."""
+    prose, rng = script.prose, script.rng
+    failing, path = chores.tests(prose, 40, 1), prose.path()
+    with script.run("coder"):
+        _warm(script)
+        script.begins()
+        for _ in range(rng.randint(8, 16)):
+            script.use(chores.edit(prose)._replace(arguments={"path": path, "new": prose.code(1, 5)}))
+            script.use(failing._replace(fails=True))
+
+
 def no_progress(script: Script) -> None:
     """Another question each time, always the same answer."""
     prose = script.prose
@@ -405,6 +438,9 @@ TOOL_LOOPS: dict[Callable[[Script], None], str] = {
     **{_cycle(period): "cycle" for period in (2, 3, 4, 5)},
     three_greps: "cycle repeat",
     edit_undo: "cycle",
+    eight_folders: "cycle repeat",
+    fresh_ids: "repeat",
+    stuck_on_a_test: "no_progress repeat",
     no_progress: "no_progress near_duplicate",
     poll_without_progress: "no_progress repeat",
     unknown_tool: "repeat",

@@ -11,6 +11,7 @@ from agentops.domain.steps import Asked, Step, Trait
 SAME_EMPTY, OTHER_RESULT, _UNTOLD_EXACT, _UNTOLD_NEAR = 0.6, 0.1, 0.7, 0.4
 CIRCLES = frozenset({Mode.CYCLE, Mode.PING_PONG})
 FAULTS = frozenset({Mode.UNKNOWN_TOOL, Mode.MALFORMED})
+_SAID, _SAID_OTHERWISE = 0.8, 0.32
 TALKS = frozenset({Mode.TALK, Mode.PING_PONG, Mode.MESSAGE})
 
 
@@ -23,10 +24,14 @@ class Entry(NamedTuple):
     cluster: int
     number: int
     end_ns: int
+    after: int
 
 
 class Past(NamedTuple):
-    """A step as the run remembers it; ``spent`` is what had been spent before it."""
+    """A step as the run remembers it.
+
+    ``result`` is what came back, or what a message answers; ``spent`` what had been spent before it.
+    """
 
     number: int
     lane: tuple[str, str]
@@ -94,6 +99,11 @@ def result_match(step: Step, earlier: Entry, *, is_exact: bool) -> float:
     return (
         1.0 if step.traits & (Trait.LONG | Trait.FAILED) else SAME_EMPTY if step.traits & Trait.EMPTY else OTHER_RESULT
     )
+
+
+def message_match(step: Step, earlier: Entry) -> float:
+    """How much of a loop it is that something like this was said before: less where it answers something else."""
+    return _SAID if step.after == earlier.after or not (step.after and earlier.after) else _SAID_OTHERWISE
 
 
 def mode_of(circle: list[Past]) -> Mode:

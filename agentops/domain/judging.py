@@ -19,6 +19,7 @@ from agentops.domain.evidence import (
     Past,
     Pending,
     Speaker,
+    message_match,
     mode_of,
     result_match,
 )
@@ -36,10 +37,11 @@ _PACE = 20
 #: Evidence that is taken off at each step of a cluster, what the sum for a page loses besides at each step of the run,
 #: and below which a cluster can be found again.
 _DRIFT, _LEAK, _REARM = 0.3, 0.02, 0.5
-_MESSAGE = 0.8
 #: One retries what passes, and waits for what takes time.
 _RETRIED, _PATIENT = 0.7, 0.34
 _NOVELTY = 0.8
+#: What another result of a tool takes from how often it gave the same one.
+_OTHERWISE = 0.25
 _PAGE_BUDGETS = 4
 #: Fewer words may be anybody's. Such a share of what an agent said stands in what hears it.
 _FEW_WORDS, _HEARD = 4, 0.8
@@ -230,10 +232,10 @@ class Judge(Memory):
         factor = 0.0
         if found is not None:
             is_tool = bool(lane[1]) or step.act == _TOOL
-            factor = result_match(step, found, is_exact=bool(is_exact)) if is_tool else _MESSAGE
+            factor = result_match(step, found, is_exact=bool(is_exact)) if is_tool else message_match(step, found)
         past = Past(
             self.number, lane, factor <= OTHER_RESULT, self.number if found is None else found.cluster, what,
-            step.result, step.traits, start_ns, step.end_ns, self.spent, (step.trace_id, step.span_id),
+            step.result or step.after, step.traits, start_ns, step.end_ns, self.spent, (step.trace_id, step.span_id),
         )  # fmt: skip
         if found is None:
             return past, None, 0.0
@@ -258,7 +260,7 @@ class Judge(Memory):
 
     def _remember(self, step: Step, past: Past) -> None:
         lane, lanes = past.lane, self.lanes
-        entry = Entry(past.what, step.words, past.result, past.cluster, past.number, past.end_ns)
+        entry = Entry(past.what, step.words, past.result, past.cluster, past.number, past.end_ns, step.after)
         before = lanes.pop(lane, ())
         lanes[lane] = (*before[1 - _LANE :], entry) if len(before) >= _LANE else (*before, entry)
         if len(lanes) > _MAX_LANES:
@@ -352,7 +354,15 @@ class Judge(Memory):
             same = [call for call in same if call.what == what] if what else []
         weight = 1.0 - _NOVELTY * self._progress(past, same[-1].number) if same else 0.0
         self.calls.append(Call(agent, tool, step.what, result, past.number, step.end_ns, weight))
-        told = 1.0 + weight + sum(call.weight for call in same[1:])
+        others = (
+            sum(
+                call.tool == tool and call.agent == agent and call.result != result and call.number > same[0].number
+                for call in self.calls
+            )
+            if same
+            else 0
+        )
+        told = 1.0 + weight + sum(call.weight for call in same[1:]) - _OTHERWISE * others
         if told < rules.same_result_warn:
             return
         severity = Severity.PAGE if told >= rules.same_result_page else Severity.WARN
@@ -363,7 +373,7 @@ class Judge(Memory):
         self._find(mode, severity, step, past, members, 1, len(same) + 1)
 
     def _progress(self, past: Past, since: int) -> float:
-        """The share of steps since one that were new: tools' alone where what is repeated has failed."""
+        """The share of steps since one that were new; where what is repeated has failed, only what told something."""
         between = new = 0
         fails = past.traits & _FAILED
         for other in reversed(self.ring):
@@ -374,7 +384,7 @@ class Judge(Memory):
             if other.lane[1] and other.lane[0] != past.lane[0]:
                 continue
             between += 1
-            if other.is_novel and (other.lane[1] or not fails):
+            if other.is_novel and (not fails or (other.lane[1] and other.traits & _LONG)):
                 new += 1
         return new / between if between else 0.0
 

@@ -12,7 +12,6 @@ memory, and the time for each step, do not grow with the run.
 
 from __future__ import annotations
 
-from bisect import insort
 from collections.abc import Iterable
 from typing import Any
 
@@ -37,6 +36,7 @@ class Watch:
         """Begin with nothing seen."""
         self._settled = Judge(rules, is_session=is_session)
         self._tail: list[Step] = []
+        self._known: set[StepKey] = set()
         self._latest = Judge(rules, is_session=is_session)
 
     @property
@@ -87,39 +87,32 @@ class Watch:
         new = sorted(steps)
         if not new:
             return
-        tail = self._tail
-        known = {(step.trace_id, step.span_id): at for at, step in enumerate(tail)}
-        if tail and (new[0] < tail[-1] or any((step.trace_id, step.span_id) in known for step in new)):
-            self._see_again(new, known)
+        known, keys = self._known, {(step.trace_id, step.span_id) for step in new}
+        if (self._tail and new[0] < self._tail[-1]) or len(keys) < len(new) or not known.isdisjoint(keys):
+            self._see_again(new)
             return
         if len(new) > WINDOW:  # all before the last few settle at once
-            for step in (*tail, *new[:-WINDOW]):
-                self._settled.judge(step)
-            self._tail = new[-WINDOW:]
+            self._tail += new
+            self._settle()
             self._judge_tail()
             return
         for step in new:
             self._latest.judge(step)
-        tail.extend(new)
+        self._tail += new
+        known |= keys
         self._settle()
 
-    def _see_again(self, new: list[Step], known: dict[StepKey, int]) -> None:
-        tail = self._tail
-        changed = False
-        for step in new:
-            at = known.get((step.trace_id, step.span_id))
-            if at is None:
-                insort(tail, step)
-                known = {(other.trace_id, other.span_id): place for place, other in enumerate(tail)}
-                changed = True
-            elif tail[at] != step:
-                tail[at] = step
-                changed = True
-        if changed:
-            self._judge_tail()
+    def _see_again(self, new: list[Step]) -> None:
+        """Put steps in their places among the latest, and judge these again if that changes any."""
+        merged = {(step.trace_id, step.span_id): step for step in (*self._tail, *new)}
+        tail = sorted(merged.values())
+        if tail != self._tail:
+            self._tail = tail
             self._settle()
+            self._judge_tail()
 
     def _judge_tail(self) -> None:
+        self._known = {(step.trace_id, step.span_id) for step in self._tail}
         self._latest = self._settled.copy()
         for step in self._tail:
             self._latest.judge(step)
@@ -129,6 +122,7 @@ class Watch:
         if len(tail) > WINDOW:
             for step in tail[:-WINDOW]:
                 self._settled.judge(step)
+                self._known.discard((step.trace_id, step.span_id))
             del tail[:-WINDOW]
 
 

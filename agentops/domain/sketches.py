@@ -17,8 +17,9 @@ MAX_WORDS = 48
 BITS = 512
 #: Longer texts are judged by their beginning and their end, in characters.
 MAX_CHARS, _HEAD = 4_096, 3_072
-#: Fewer words than one in so many characters are no words: a script without spaces is cut into pieces.
-_CHARS_PER_WORD, _PIECE = 24, 3
+#: Fewer words than one in so many characters are no words: the beginning of a script without spaces is cut into
+#: pieces, one at each character, so that they are the same wherever they stand.
+_CHARS_PER_WORD, _PIECE, _PIECES = 24, 3, 1_000
 _MAX_DEPTH = 8
 #: A number tells one call from the next where words are the same (page 3, page 4), so it weighs as several words.
 _NUMBER_WEIGHT = (b"", b"#", b"##")
@@ -26,25 +27,46 @@ _NUMBER_WEIGHT = (b"", b"#", b"##")
 _SPACED = bytes(b if chr(b).isalnum() or b >= 0x80 or chr(b) == "_" else 0x20 for b in range(256))
 
 #: What changes from one answer to the next though nothing has happened. Plain numbers stay: they may be progress.
+#: It begins with a set of characters, so that most of a text is passed over without a try.
 _VOLATILE = re.compile(
     r"""
-      \d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:\s?(?:Z|UTC|[+-]\d\d:?\d\d))?)?  # moments
-    | \b\d\d?:\d\d:\d\d(?:[.,]\d+)?(?:\s?[AP]M)?\b
-    | \b\d+(?:[.,]\d+)?\s?(?:ns|us|µs|ms|s|secs?|seconds?|mins?|minutes?|hours?|hrs?)\b        # durations
-    | \b\d+(?:[.,]\d+)?\s?(?:[kKMGT]i?B|bytes?|B)\b                                            # sizes
-    | \b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b                                 # UUIDs
-    | \b(?:0x)?(?=[0-9]*[a-fA-F])(?=[a-fA-F]*[0-9])[0-9a-fA-F]{7,}\b                           # hex with a letter
-    | \b\d{9,}\b                                                                               # long ids
-    | (?:/private)?/(?:tmp|var/folders|var/tmp)/[^\s"'),;]+                                    # temporary paths
+    [0-9a-fA-F/](?:
+      (?<=[0-9])(?:
+        [0-9]{3}-[0-9]{2}-[0-9]{2}(?:[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]+)?)?         # moments
+          (?:\s?(?:Z|UTC|[+-][0-9]{2}:?[0-9]{2}))?)?
+        | (?<=\b.)(?:
+          [0-9]?:[0-9]{2}:[0-9]{2}(?:[.,][0-9]+)?(?:\s?[AP]M)?\b
+          | [0-9]*(?:[.,][0-9]+)?\s?
+            (?:ns|us|µs|ms|s|secs?|seconds?|mins?|minutes?|hours?|hrs?                           # durations
+            |[kKMGT]i?B|bytes?|B)\b                                                              # sizes
+          | [0-9a-fA-F]{7}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b                               # UUIDs
+          | [0-9]{8,}\b                                                                          # long ids
+          | (?=[0-9]*[a-fA-F])[0-9a-fA-F]{6,}\b                                                  # hex with a letter
+          | x[0-9a-fA-F]{7,}\b
+        )
+      )
+      | (?<=\b[a-fA-F])(?:
+        [0-9a-fA-F]{7}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b
+        | (?=[a-fA-F]*[0-9])[0-9a-fA-F]{6,}\b
+      )
+      | (?<=/)(?:private/)?(?:tmp|var/folders|var/tmp)/[^\s"'),;]+                               # temporary paths
+    )
     """,
     re.VERBOSE,
 )
+_HASH = re.compile(r"(?:\w{2,12}[:-])?[0-9a-fA-F]{16,}")
+_HASH_CHARS = 160
 _HAS_DIGIT = re.compile(r"\d|/tmp/|/var/")
 
 
 def masked(text: str) -> str:
-    """A result without what changes by itself: moments, durations, sizes, long ids, hex, temporary paths."""
-    return _VOLATILE.sub("~", text) if _HAS_DIGIT.search(text) else text
+    """A result without what changes by itself: moments, durations, sizes, long ids, hex, temporary paths.
+
+    A text that is nothing but a hash stands for what is not recorded: it stays.
+    """
+    if not _HAS_DIGIT.search(text) or (len(text) <= _HASH_CHARS and _HASH.fullmatch(text)):
+        return text
+    return _VOLATILE.sub("~", text)
 
 
 def shortened(text: str) -> str:
@@ -68,8 +90,9 @@ def words_of(text: str, *, sample: bool = True) -> int:
     found = spaced.split()
     words = set(found)
     if len(found) * _CHARS_PER_WORD < len(text):
-        words.update(text[at : at + _PIECE].encode("utf-8", "replace") for at in range(0, len(text), 2))
-    if numbers := [word for word in words if word.isdigit()]:
+        begin = text[:_PIECES]
+        words.update(begin[at : at + _PIECE].encode("utf-8", "replace") for at in range(len(begin)))
+    if numbers := [*filter(bytes.isdigit, words)]:
         words.update(number + mark for number in numbers for mark in _NUMBER_WEIGHT)
     hashes = map(crc32, words)
     bits = 0

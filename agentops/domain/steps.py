@@ -54,6 +54,8 @@ class Trait:
     PERSON = 1024
     #: A tool that passes the conversation to another agent: no work in itself.
     HANDOFF = 2048
+    #: A model call that was given a tool's answer last: it goes on with what was begun.
+    CONTINUES = 4096
 
 
 class Asked(NamedTuple):
@@ -88,9 +90,10 @@ class Seen(NamedTuple):
 class Step(NamedTuple):
     """One step of a run. Times are ns since the epoch, money is nano-dollars (0 when unknown).
 
-    ``what`` and ``result`` are digests, 0 when not recorded. ``asked`` are the tools that a model call asked for,
-    ``results`` what its input says that tools answered, ``heard`` the words of the last message of its input: both
-    only where ``step_of`` was asked for them. Steps sort by when they ended.
+    ``what`` and ``result`` are digests, 0 when not recorded; ``after`` that of the end of what a message answers.
+    ``asked`` are the tools that a model call asked for, ``results`` what its input says that tools answered, ``heard``
+    the words of the last message of its input: both only where ``step_of`` was asked for them. Steps sort by when they
+    ended.
     """
 
     end_ns: int
@@ -108,6 +111,7 @@ class Step(NamedTuple):
     asked: tuple[Asked, ...] = ()
     results: tuple[Result, ...] = ()
     heard: int = 0
+    after: int = 0
 
 
 _PERSON = re.compile(
@@ -158,6 +162,7 @@ _PARSED_CHARS = 65_536
 #: A longer result is not taken for a message about failure or emptiness, in characters.
 _SHORT_CHARS = 400
 MAX_ASKED = 32
+_MAX_WRAPPED = 4
 
 
 def step_of(span: Seen, content: Mapping[str, object], *, hears: bool = False, results: bool = False) -> Step | None:
@@ -179,10 +184,15 @@ def step_of(span: Seen, content: Mapping[str, object], *, hears: bool = False, r
         if results:
             step = step._replace(results=_answers(messages))
         if hears and messages:
-            step = step._replace(heard=sketches.words_of(text_of(messages[-1]), sample=False))
+            if _tool_results(messages[-1]):
+                step = step._replace(traits=step.traits | Trait.CONTINUES)
+            else:
+                step = step._replace(heard=sketches.words_of(text_of(messages[-1]), sample=False))
     return step
 
 
+# A member of an enum is looked up through its metaclass, at a fifth of a microsecond.
+_MESSAGE, _TOOL, _CALL, _AGENT = Act.MESSAGE, Act.TOOL, Act.CALL, Act.AGENT
 _TOOLS = frozenset({int(Kind.TOOL), int(Kind.RETRIEVAL)})
 _MODELS = frozenset({int(Kind.LLM), int(Kind.EMBEDDING)})
 
@@ -207,40 +217,47 @@ def withheld(span: Span) -> dict[str, object]:
     if step is None:
         return {}
     asked = [[call.tool, call.what, f"{call.words:x}"] for call in step.asked]
-    return {"sketch": [int(step.act), step.what, f"{step.words:x}", step.result, step.traits, asked]}
+    return {"sketch": [int(step.act), step.what, f"{step.words:x}", step.result, step.traits, asked, step.after]}
 
 
-def _base(span: Seen, act: Act) -> Step:
+def _step(
+    span: Seen, act: Act, *, what: int = 0, words: int = 0, result: int = 0, traits: int = 0,
+    asked: tuple[Asked, ...] = (), after: int = 0,
+) -> Step:  # fmt: skip
     return Step(
-        span.end_ns, span.span_id, span.start_ns, span.trace_id, act, span.agent or "", cost_nano=span.cost_nano or 0
+        span.end_ns, span.span_id, span.start_ns, span.trace_id, act, span.agent or "",
+        (span.tool or "") if act is _TOOL else "", what, words, result, traits, span.cost_nano or 0, asked,
+        (), 0, after,
+    )  # fmt: skip
+
+
+def _sketched(span: Seen, kept: object) -> Step | None:
+    if not isinstance(kept, Sequence) or len(kept) != _SKETCH_PARTS:
+        return None
+    act, what, words, result, traits, asked, after = kept
+    calls = tuple(Asked(tool, digest, int(bits, 16)) for tool, digest, bits in asked)
+    traits |= _person(span.agent or "") if act != _TOOL else 0
+    return _step(
+        span, Act(act), what=what, words=int(words, 16), result=result, traits=traits, asked=calls, after=after
     )
 
 
-def _sketched(step: Step, kept: object) -> Step | None:
-    if not isinstance(kept, Sequence) or len(kept) != _SKETCH_PARTS:
-        return None
-    act, what, words, result, traits, asked = kept
-    calls = tuple(Asked(tool, digest, int(bits, 16)) for tool, digest, bits in asked)
-    traits |= _person(step.agent)
-    return step._replace(act=Act(act), what=what, words=int(words, 16), result=result, traits=traits, asked=calls)
-
-
-_SKETCH_PARTS = 6
+_SKETCH_PARTS = 7
 
 
 def _tool(span: Seen, content: Mapping[str, object]) -> Step:
-    step = _base(span, Act.TOOL)._replace(tool=span.tool or "")
-    if (known := _sketched(step, content.get("sketch"))) is not None:
+    if "sketch" in content and (known := _sketched(span, content["sketch"])) is not None:
         return known
+    tool = span.tool or ""
     what, words = sketches.of_arguments(content["arguments"] if "arguments" in content else content.get("input"))
     said = content.get("result", content.get("output"))
     if said is None and span.is_error:
         said = content.get("error_message")
-    result = result_of(said if isinstance(said, str) else None, is_error=span.is_error, tool=span.tool or "")
-    of_name = _traits_of(step.tool)
+    result = result_of(said if isinstance(said, str) else None, is_error=span.is_error, tool=tool)
+    of_name = _traits_of(tool)
     if not what and of_name & Trait.HANDOFF:  # to whom is what it is about, and that its name says
-        what = sketches.digest(step.tool)
-    return step._replace(what=what, words=words, result=result.digest, traits=result.traits | of_name)
+        what = sketches.digest(tool)
+    return _step(span, _TOOL, what=what, words=words, result=result.digest, traits=result.traits | of_name)
 
 
 @lru_cache(maxsize=4_096)
@@ -254,7 +271,8 @@ def result_of(said: str | None, *, is_error: bool, tool: str = "") -> Result:
     traits = Trait.FAILED if is_error else 0
     if said is None:
         return Result(0, traits)
-    text = sketches.masked(sketches.shortened(said.strip()))
+    said = _unwrapped(said.strip())
+    text = sketches.masked(sketches.shortened(said))
     if len(said) <= _SHORT_CHARS:
         traits |= _says(said, is_error=is_error, tool=tool)
     length = text.count(" ") + 1
@@ -263,6 +281,26 @@ def result_of(said: str | None, *, is_error: bool, tool: str = "") -> Result:
     elif length <= _DONE_WORDS and not traits & (Trait.FAILED | Trait.EMPTY):
         traits |= Trait.DONE
     return Result(sketches.digest(text), traits)
+
+
+_WRAPPERS = ("output", "data", "kwargs", "update")
+
+
+def _unwrapped(said: str) -> str:
+    """The words of a tool's answer that a framework kept as a message of its own, ids and all."""
+    if not said.startswith("{") or '"tool_call_id"' not in said or len(said) > _PARSED_CHARS:
+        return said
+    try:
+        part = orjson.loads(said)
+    except ValueError:
+        return said
+    for _ in range(_MAX_WRAPPED):
+        if not isinstance(part, dict):
+            break
+        if "content" in part and "tool_call_id" in part:
+            return text_of(part["content"])
+        part = next((part[name] for name in _WRAPPERS if isinstance(part.get(name), dict)), None)
+    return said
 
 
 def _says(said: str, *, is_error: bool, tool: str) -> int:
@@ -283,20 +321,17 @@ def _says(said: str, *, is_error: bool, tool: str) -> int:
 
 
 def _agent(span: Seen, content: Mapping[str, object]) -> Step:
-    step = _base(span, Act.AGENT)
-    if (known := _sketched(step, content.get("sketch"))) is not None:
+    if "sketch" in content and (known := _sketched(span, content["sketch"])) is not None:
         return known
-    said = content.get("output")
-    return _said(step, said if isinstance(said, str) else None)
+    return _said(span, _AGENT, content)
 
 
 def _model(span: Seen, content: Mapping[str, object]) -> Step:
-    step = _base(span, Act.MESSAGE)
-    if (known := _sketched(step, content.get("sketch"))) is not None:
+    if "sketch" in content and (known := _sketched(span, content["sketch"])) is not None:
         return known
     requested = content.get("requested_tools")
     if span.is_error:
-        return step._replace(act=Act.CALL, traits=Trait.FAILED)
+        return _step(span, _CALL, traits=Trait.FAILED)
     if span.kind == Kind.EMBEDDING or requested or content.get("asks_for_tools"):
         calls = requested if isinstance(requested, list) else []
         asked = tuple(
@@ -304,15 +339,15 @@ def _model(span: Seen, content: Mapping[str, object]) -> Step:
             for call in calls[:MAX_ASKED]
             if isinstance(call, dict)
         )
-        return step._replace(act=Act.CALL, asked=asked)
-    said = content.get("output")
-    return _said(step, said if isinstance(said, str) else None)
+        return _step(span, _CALL, asked=asked)
+    return _said(span, _MESSAGE, content)
 
 
-def _said(step: Step, said: str | None) -> Step:
-    traits = _person(step.agent)
-    if said is None:
-        return step._replace(traits=traits)
+def _said(span: Seen, act: Act, content: Mapping[str, object]) -> Step:
+    said, given = content.get("output"), content.get("input")
+    traits = _person(span.agent or "")
+    if not isinstance(said, str):
+        return _step(span, act, traits=traits)
     text = sketches.shortened(_words_said(said).strip())
     if not text:
         traits |= Trait.MALFORMED
@@ -322,7 +357,8 @@ def _said(step: Step, said: str | None) -> Step:
     end = lower[-_END_CHARS:]
     if any(word in end for word in _ASKS):
         traits |= Trait.ASKS
-    return step._replace(what=sketches.digest(text), words=sketches.words_of(text), traits=traits)
+    after = sketches.digest(given[-_END_CHARS:]) if given and isinstance(given, str) else 0
+    return _step(span, act, what=sketches.digest(text), words=sketches.words_of(text), traits=traits, after=after)
 
 
 @lru_cache(maxsize=4_096)
@@ -334,9 +370,12 @@ def _words_said(said: str) -> str:
     """What was said without the JSON that it came in: names of members, ids and the like are no words of anybody."""
     if said.startswith(("[{", "{")) and len(said) <= _PARSED_CHARS:
         try:
-            return text_of(orjson.loads(said)) or said
+            parsed = orjson.loads(said)
         except ValueError:
-            pass
+            return said
+        message = parsed[-1] if isinstance(parsed, list) else parsed
+        if isinstance(message, dict) and ("role" in message or "parts" in message):
+            return text_of(parsed) or said
     return said
 
 

@@ -139,6 +139,7 @@ class _Looked:
         book = _rulebook.get()
         report = Report()
         learnt: dict[usual.Class, Habits] = {}
+        hops: dict[Place, list[tuple[RunFacts, list[Step]]]] = {}
         for key, run in sorted(self.runs.items()):
             own, *session = (known[place] for place in places[key])
             effective = book.of(run.service)
@@ -150,9 +151,12 @@ class _Looked:
             _look_at_end(own, run, habits, learnt, effective)
             report.add(own, run, now=self.now)
             for stream in session:
-                stream.watch.use(effective.rules)
-                stream.watch.see(steps)
-                report.add(stream, run, now=self.now)
+                hops.setdefault(stream.place, []).append((run, steps))
+        for place, seen in hops.items():
+            run = max((run for run, _ in seen), key=lambda run: run.latest_at)
+            known[place].watch.use(book.of(place.service).rules)
+            known[place].watch.see(step for _, steps in seen for step in steps)
+            report.add(known[place], run, now=self.now)
         usual.write_habits(learnt)
         streams.write(list(known.values()), now=self.now)
         return report
