@@ -13,7 +13,7 @@ from django.db import connection
 from agentops.domain.spans import COSTED_KINDS, DEFAULT_ENVIRONMENT
 from agentops.domain.steps import Seen
 from agentops.runs import messages
-from agentops.runs.pending import Waiting
+from agentops.runs.pending import WATCHED_KINDS, Waiting
 from agentops.runs.store import RunKey, SpanKey
 
 _MODELS = frozenset(map(int, COSTED_KINDS))
@@ -75,6 +75,20 @@ CROSS JOIN LATERAL (
     OFFSET 0
 ) AS s
 """
+# Run by run, whose spans may have come on any day since its first.
+ON = f"""
+SELECT k.service, k.trace_id, s.span_id, s.kind, s.is_error, s.agent, s.tool, s.start_ns, s.end_ns, s.cost_nano,
+    s.tokens, s.content
+FROM unnest(%s::bytea[], %s::text[], %s::date[]) WITH ORDINALITY AS k (trace_id, service, since, place)
+CROSS JOIN LATERAL (
+    SELECT s.*, coalesce(s.input_tokens, 0) + coalesce(s.output_tokens, 0) AS tokens FROM spans s
+    WHERE s.received_on >= k.since AND s.trace_id = k.trace_id AND s.service = k.service AND s.merged_into IS NULL
+        AND (s.kind IN ({", ".join(str(int(kind)) for kind in sorted(WATCHED_KINDS))}) OR s.parent_span_id IS NULL)
+    OFFSET 0
+) AS s
+WHERE (k.place, s.start_ns, s.span_id) > (1, %s::bigint, %s::bytea)
+ORDER BY k.place, s.start_ns, s.span_id LIMIT %s
+"""
 PLACES = """
 SELECT l.service, l.trace_id, l.span_id, l.start_ns, l.received_on
 FROM unnest(%s::text[], %s::bytea[], %s::bytea[]) AS k (service, trace_id, span_id)
@@ -113,16 +127,36 @@ def read_spans(waiting: Iterable[Waiting]) -> dict[RunKey, list[Read]]:
     if unknown:
         known += _ask(PLACES, _columns(unknown, 3))
     found: dict[RunKey, list[Read]] = {}
+    for service, read in _told(_ask(SPANS, _columns(known, 5))):
+        found.setdefault((read.seen.trace_id, service), []).append(read)
+    return found
+
+
+def read_on(runs: Sequence[tuple[RunKey, date]], *, after: tuple[int, bytes], limit: int) -> list[tuple[RunKey, Read]]:
+    """What the watch looks at of some runs (each with the day on which it came first), in their order and by start.
+
+    Of the first run those spans after a start and a span id; as many of all as ``limit`` says.
+    """
+    rows = [(trace_id, service, since) for (trace_id, service), since in runs]
+    found = _told(_ask(ON, [*_columns(rows, 3), *after, limit]))
+    return [((read.seen.trace_id, service), read) for service, read in found]
+
+
+def _told(rows: Iterable[Sequence[Any]]) -> list[tuple[str, Read]]:
+    """Services and spans, with what logs tell of those that say nothing themselves."""
+    found: list[tuple[str, Read]] = []
     silent: list[SpanKey] = []
-    for service, trace_id, span_id, kind, *rest, tokens, content in _ask(SPANS, _columns(known, 5)):
+    for service, trace_id, span_id, kind, *rest, tokens, content in rows:
         seen = Seen(bytes(trace_id), bytes(span_id), kind, *rest)
         told = orjson.loads(content) if content else {}
         if kind in _MODELS and not ("output" in told or "requested_tools" in told or "sketch" in told):
             silent.append((seen.trace_id, seen.span_id, service))
-        found.setdefault((seen.trace_id, service), []).append(Read(seen, told, tokens))
+        found.append((service, Read(seen, told, tokens)))
     if silent and (logs := messages.told(silent)):
-        for (_, service), reads in found.items():
-            reads[:] = [_with_logs(read, logs.get((read.seen.trace_id, read.seen.span_id, service))) for read in reads]
+        return [
+            (service, _with_logs(read, logs.get((read.seen.trace_id, read.seen.span_id, service))))
+            for service, read in found
+        ]
     return found
 
 
