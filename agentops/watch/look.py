@@ -190,7 +190,8 @@ class _Looked:
         return amounts
 
 
-def _places(run: RunFacts) -> list[Place]:
+def places_of(run: RunFacts) -> list[Place]:
+    """Where the steps of a run count: in itself and, while it is small, in its session."""
     own = Place(run.service, Scope.RUN, run.trace_id.hex())
     if run.session is None or run.steps > HOP:
         return [own]
@@ -254,9 +255,7 @@ def look_at_end(stream: Stream, run: RunFacts, known: Habits | None, effective: 
     return True
 
 
-def _learn(
-    stream: Stream, run: RunFacts, habits: dict[usual.Class, Habits], learnt: dict[usual.Class, Habits]
-) -> None:
+def _learn(stream: Stream, run: RunFacts, habits: dict[usual.Class, Habits], learnt: dict[usual.Class, Habits]) -> None:
     """Learn from a run that has ended well, unless anything goes round in it."""
     if stream.watch.findings:
         return
