@@ -68,7 +68,7 @@ def _problems(decided: Decided) -> Iterator[tuple[str, str]]:
         if setting is None:
             yield name, "There is no such setting."
         elif not math.isfinite(value) or not setting.least <= value <= setting.most:
-            yield name, f"It must be between {setting.least:,g} and {setting.most:,g}."
+            yield name, f"It must be between {setting.least:,.10g} and {setting.most:,.10g}."
         elif setting.is_whole and value != int(value):
             yield name, "It must be a whole number."
     yield from ((kind, "There is no such kind.") for kind in decided.switches if kind not in SWITCHES)
