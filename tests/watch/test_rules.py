@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from agentops.accounts.models import User
 from agentops.domain.habits import Habits
 from agentops.domain.loops import Watch
+from agentops.domain.spans import Kind
+from agentops.domain.steps import Seen, Step, step_of
 from agentops.domain.watchrules import Rules
 from agentops.watch import decisions, rules
 from agentops.watch.decisions import ChangedMeanwhile, UnsoundRules
@@ -91,11 +93,25 @@ def test_the_budget_follows_the_habits_and_never_falls_below_the_least() -> None
 
 
 def test_a_tail_taken_up_again_is_judged_by_the_rules_that_hold() -> None:
-    keen = replace(Rules(), step_budget=1)
-    watch = Watch.load(Watch(keen).dump(), keen)
-    watch.use(Rules())
-    watch.use(keen)
+    generous = replace(Rules(), step_budget=500)
+    watch = Watch(generous)
+    watch.see(_steps(60))
+    watch = Watch.load(watch.dump())
+    watch.use(generous)
     assert watch.findings == []
+    watch.use(Rules())
+    assert [finding.kind for finding in watch.findings] == ["steps.budget"]
+
+
+def _steps(number: int) -> list[Step]:
+    made = (
+        step_of(
+            Seen(b"t" * 16, at.to_bytes(8, "big"), Kind.TOOL, False, "a", f"tool {at}", at * 10**9, at * 10**9 + 1, 0),
+            {"arguments": {"at": "x" * at}, "result": f"{at} is {'y' * at}"},
+        )
+        for at in range(1, number + 1)
+    )
+    return [step for step in made if step is not None]
 
 
 @pytest.mark.parametrize("name", DEFAULTS)
