@@ -88,7 +88,7 @@ SETTINGS = (
     Setting(
         "sigmas",
         _SPEED,
-        "Of a run: standard deviations",
+        "Run: standard deviations",
         "Tokens a minute, beyond the mean of good runs.",
         1,
         20,
@@ -98,7 +98,7 @@ SETTINGS = (
     Setting(
         "too_much",
         _SPEED,
-        "Of the service: sum to page",
+        "Service: sum to page",
         "What stands out of the hour of the week, added up every five minutes.",
         1,
         100,
@@ -108,8 +108,8 @@ SETTINGS = (
     Setting(
         "cold_cap_usd",
         _SPEED,
-        "Of a new service: dollars in 15 minutes",
-        "Where nothing is usual yet.",
+        "New service: $ in 15 min",
+        "Dollars to page at, where nothing is usual yet.",
         0.01,
         1_000_000,
         velocity.COLD_CAP_NANO / 1e9,

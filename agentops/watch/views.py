@@ -135,12 +135,13 @@ def show_dry_run(request: HttpRequest, pk: int) -> HttpResponse:
     """How far a dry run is, and what proposed rules would have found."""
     job = get_object_or_404(DryRun.objects.select_related("requested_by"), pk=pk)
     proposed = Decided.load(job.proposed)
-    present = rules.load(job.revision).decided_for(job.service)
+    book = rules.load(job.revision)
+    present, everywhere = book.decided_for(job.service), book.decided_for("")
     context = _context(request) | _found(job)
     context |= {
         "job": job,
         "address": job.service or ALL,
-        "proposed": differences(present, proposed, job.service),
+        "proposed": differences(present, proposed, job.service, everywhere=everywhere),
         "may_save": decisions.latest_change(job.service) == job.seen,
     }
     part = "#result" if request.headers.get("HX-Request") else ""

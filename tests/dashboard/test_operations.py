@@ -211,13 +211,8 @@ def test_the_page_says_how_far_the_watch_is_and_what_it_set_aside(viewer: Client
     assert "Set aside by the watch" not in viewer.get("/operations/").content.decode()
     waiting(95)
     waiting(4_000, attempts=3, failure="ValueError: no such step", number=2)
-    page = viewer.get("/operations/").content.decode()
-    for words in (
-        "The watch is late",
-        "1\N{NO-BREAK SPACE}min\N{NO-BREAK SPACE}35\N{NO-BREAK SPACE}s",
-        "ValueError: no such step",
-        "0000…002",
-    ):
+    page = viewer.get("/operations/").content.decode().replace("\N{NO-BREAK SPACE}", " ")
+    for words in ("The watch is late", "1 min 35 s", "ValueError: no such step", "0000…002"):
         assert words in page
     assert "Try again" not in page
 
