@@ -18,7 +18,7 @@ export PYTHONUNBUFFERED := 1
 .PHONY: help venv venv-dev demo up test check lint ruff types imports templates migrations settings bench browser
 
 help:
-	@echo "make demo    everything with a believable history and live traffic"
+	@echo "make demo    everything with a believable history and live traffic (STORY=loop: something goes wrong at once)"
 	@echo "make up      everything, empty, for your own agents"
 	@echo "make test    all tests"
 	@echo "make check   lint, types, import contracts, templates, migrations, settings, all tests"
@@ -43,8 +43,9 @@ $(INSTALLED_DEV): requirements.txt requirements-dev.txt | $(PY)
 	@$(PIP_INSTALL) -r requirements-dev.txt
 	@rm -f $(VENV)/.installed-* && touch $(INSTALLED) $@
 
+# STORY=loop: two agents begin to ask each other for clarification at once, not only after some minutes; quiet: never.
 demo: venv
-	@exec $(PY) manage.py up --demo
+	@exec $(PY) manage.py up --demo $(if $(STORY),--story "$(STORY)")
 
 up: venv
 	@exec $(PY) manage.py up

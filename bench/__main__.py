@@ -1,6 +1,7 @@
 """Runs the benchmarks: tables for people, and one JSON line a measurement for programs.
 
-python -m bench [--only ingest,visible,memory,pages] [--spans 40000] [--sizes 10000,100000,300000,1000000] [--port 8218]
+python -m bench [--only watch,ingest,visible,alarm,memory,pages] [--spans 40000] [--sizes 10000,100000,1000000]
+    [--cases 2000] [--port 8218]
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from urllib.parse import urlsplit
 
 import psycopg
 
-from bench import fill, floor
-from bench.instance import ROOT, Instance, running
+from bench import alarm, fill, floor, watch
+from bench.instance import PASSWORD, ROOT, Instance, running
 from bench.payload import LARGE, Generator, Request, requests
 
 NS = 1_000_000_000
@@ -30,7 +31,7 @@ NS = 1_000_000_000
 _SHAPES = ((512, 4), (32, 8))
 _WARM_SPANS = 4_000
 _HISTORY_SECONDS = 90 * 86_400.0
-_PARTS = ("ingest", "visible", "memory", "pages")
+_PARTS = ("watch", "ingest", "visible", "alarm", "memory", "pages")
 _RUNS_ASKED = 40
 _LONG_RUN_STEPS = 2_990
 
@@ -39,11 +40,17 @@ def main() -> int:
     """Measure what is asked for."""
     options = _parser().parse_args()
     parts = options.only.split(",") if options.only else _PARTS
+    if "watch" in parts:
+        _watch(options.cases)
+    if set(parts) == {"watch"}:
+        return 0
     with running(options.port) as instance:
         key = instance.manage("create_ingest_key", "--collector", "--name", "bench")
         lowest = _ingest(instance, key, options.spans) if "ingest" in parts else None
         if "visible" in parts:
             _visible(instance, key)
+        if "alarm" in parts:
+            _alarm(instance, key, options.spans)
         if "memory" in parts:
             _memory(instance)
         if "pages" in parts:
@@ -56,8 +63,37 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", default="", help=f"some of {','.join(_PARTS)}")
     parser.add_argument("--spans", type=int, default=40_000, help="to send in each shape")
     parser.add_argument("--sizes", default="10000,100000,300000,1000000", help="spans in the books of pages")
+    parser.add_argument("--cases", type=int, default=2_000, help="labelled runs to watch")
     parser.add_argument("--port", type=int, default=8218)
     return parser
+
+
+def _watch(cases: int) -> None:
+    speed = watch.speed()
+    rows = [
+        {
+            "batch": batch,
+            "content_bytes": round(speed.bytes),
+            "parse_us": round(speed.parse, 2),
+            "make_us": round(speed.make, 1),
+            "judge_us": round(judge, 1),
+            "step_us": round(speed.whole(batch), 1),
+            "ratio_to_parse": round(speed.whole(batch) / speed.parse, 1),
+        }
+        for batch, judge in speed.judge.items()
+    ]
+    for row in rows:
+        _emit("watch", row)
+    _table("Watching: microseconds a step, with the content parsed as JSON to compare", tuple(rows[0]), rows)
+    found = watch.table(cases)
+    print(f"\nLabelled runs\n{found}")
+    for kind, figures in (("watch_recall", watch.families(found)), ("watch_precision", watch.kinds(found))):
+        for row in figures:
+            _emit(kind, row)
+        _table(kind.replace("_", ": ").capitalize(), tuple(figures[0]), figures)
+    false = watch.false_alarms(found)
+    _emit("watch_false_alarms", false)
+    _table("Watch: alarms for work that only looks like a loop", tuple(false), [false])
 
 
 def _ingest(instance: Instance, key: str, spans: int) -> bool:
@@ -175,6 +211,19 @@ def _visible(instance: Instance, key: str) -> None:
     }
     _emit("visible", row)
     _table("From POST until GET /api/v1/runs/{id} shows the run", tuple(row), [row])
+
+
+def _alarm(instance: Instance, key: str, spans: int) -> None:
+    """From the commit of a run that loops until a browser's socket says so, at the load of many small requests."""
+    batch, senders = _SHAPES[-1]
+    todo = list(requests(Generator("alarm").spans(2 * spans, time.time_ns(), 3_600.0, 50_000_000), batch))
+    row = alarm.measure(
+        instance.url, key=key, user="admin", password=PASSWORD, load=lambda: _send(instance, key, todo, senders)
+    )
+    load = row.pop("load")
+    row["spans_per_second"] = round(load["spans"] / load["seconds"])
+    _emit("alarm", row)
+    _table("From the commit of a loop to the alert in a browser, under load", tuple(row), [row])
 
 
 def _memory(instance: Instance) -> None:

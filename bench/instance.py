@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -19,7 +20,9 @@ import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
 _START_SECONDS, _STOP_SECONDS = 90.0, 20.0
-_PROGRAMS = ("web", "worker", "beat", "valkey", "postgres")
+_PROGRAMS = ("web", "worker", "watch", "beat", "valkey", "postgres")
+#: The admin's, on the loopback interface and for some minutes.
+PASSWORD = secrets.token_urlsafe(16)
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Instance:
         return (self.home / "database_url").read_text().strip()
 
     def processes(self) -> dict[str, list[psutil.Process]]:
-        """Its processes by program: web, worker, beat, valkey, postgres and the supervisor itself."""
+        """Its processes by program: web, worker, watch, beat, valkey, postgres and the supervisor itself."""
         supervisor = psutil.Process(self.process.pid)
         found: dict[str, list[psutil.Process]] = {"supervisor": [supervisor]}
         for child in supervisor.children():
@@ -77,6 +80,7 @@ def running(port: int) -> Iterator[Instance]:
     parent.chmod(0o755)  # started by root, the instance runs as somebody else
     home = parent / "home"
     environment = os.environ | {"AGENTOPS_HOME": str(home), "AGENTOPS_PORT": str(port), "AGENTOPS_BIND": "127.0.0.1"}
+    environment["AGENTOPS_ADMIN_PASSWORD"] = PASSWORD
     for name in ("AGENTOPS_DATABASE_URL", "AGENTOPS_VALKEY_URL"):
         environment.pop(name, None)
     with (parent / "up.log").open("wb") as log:
@@ -108,7 +112,7 @@ def _wait_until_ready(instance: Instance, log: Path) -> None:
 
 def _program(process: psutil.Process) -> str:
     words = " ".join(process.cmdline())
-    for program, sign in (("web", "uvicorn"), ("worker", " worker "), ("beat", " beat ")):
+    for program, sign in (("web", "uvicorn"), ("worker", " worker "), ("watch", " watch "), ("beat", " beat ")):
         if sign in words:
             return program
     return next((program for program in _PROGRAMS if program in words), "other")

@@ -157,7 +157,7 @@ def end_silence(*, silence: Silence, by: User, now: datetime) -> Silence:
 
 @transaction.atomic
 def settle(*, now: datetime) -> list[Alert]:
-    """What time does: resolve what has been over for long enough, wake what is quiet no longer; those that moved.
+    """What time does: resolve what is over, wake what is quiet no longer, silence what is to be; those that moved.
 
     It may run at any time, and twice at once.
     """
@@ -167,6 +167,7 @@ def settle(*, now: datetime) -> list[Alert]:
     moved = _move_those(settled, Move.RESOLVE, now=now, reason=lambda alert: alert.cleared_reason or ENDED)
     moved += _wake_snoozed(now)
     moved += _wake_unsilenced(now)
+    moved += _silence_covered(now)
     announce(moved)
     return moved
 
@@ -195,6 +196,14 @@ def _wake_unsilenced(now: datetime) -> list[Alert]:
     silences = queries.active_silences(now=now)
     free = [a for a in quiet if not any(alerting.matches(silence.matchers, a.labels) for silence in silences)]
     return _move_those(free, Move.WAKE, now=now, reason="its silence ended")
+
+
+def _silence_covered(now: datetime) -> list[Alert]:
+    """Keep quiet what fired before the silence that covers it began."""
+    silences = queries.active_silences(now=now)
+    firing = Alert.objects.filter(state=State.FIRING) if silences else []
+    covered = [a for a in firing if any(alerting.matches(silence.matchers, a.labels) for silence in silences)]
+    return _move_those(covered, Move.SILENCE, now=now, reason="a silence covers it")
 
 
 def _move(

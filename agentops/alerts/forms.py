@@ -68,14 +68,14 @@ def read_cursor(text: str, *, strict: bool = False) -> int | None:
     if not text:
         return None
     try:
-        [found] = decode_cursor(text, length=1)
-        if type(found) is not int or not 0 < found <= MAX_ID:
-            raise InvalidCursorError(text[:40])
+        found = decode_cursor(text, length=1)[0]
     except InvalidCursorError:
-        if strict:
-            raise
-        return None
-    return found
+        found = None
+    if type(found) is int and 0 < found <= MAX_ID:
+        return found
+    if strict:
+        raise InvalidCursorError(text[:40])
+    return None
 
 
 def write_cursor(next_id: int | None) -> str | None:
@@ -96,12 +96,14 @@ SNOOZES: dict[str, tuple[str, Any]] = {
 }
 
 
+#: The moves that people make.
+BY_HAND = {move.value: move for move in (Move.ACKNOWLEDGE, Move.UNACKNOWLEDGE, Move.RESOLVE, Move.SNOOZE, Move.WAKE)}
+
+
 class MoveForm(forms.Form):
     """What to do with an alert, or with several."""
 
-    MOVES = {move.value: move for move in (Move.ACKNOWLEDGE, Move.UNACKNOWLEDGE, Move.RESOLVE, Move.SNOOZE, Move.WAKE)}
-
-    move = forms.ChoiceField(choices=[(name, name) for name in MOVES])
+    move = forms.ChoiceField(choices=[(name, name) for name in BY_HAND])
     until = forms.CharField(required=False, max_length=40)
     reason = forms.CharField(required=False, max_length=MAX_REASON_CHARS)
 
@@ -111,7 +113,7 @@ class MoveForm(forms.Form):
 
     def asked(self, now: datetime) -> dict[str, Any]:
         """The move as the actions take it; a snooze without a length is an hour."""
-        move = self.MOVES[self.cleaned_data["move"]]
+        move = BY_HAND[self.cleaned_data["move"]]
         _, length = SNOOZES[self.cleaned_data["until"] or "1h"]
         until = length(now.astimezone(UTC)) if callable(length) else now + length
         return {"move": move, "reason": self.cleaned_data["reason"], "until": until if move is Move.SNOOZE else None}
@@ -129,12 +131,14 @@ class NoteForm(forms.Form):
     text = forms.CharField(max_length=MAX_NOTE_CHARS, widget=forms.Textarea({"rows": 3}), label="Note")
 
 
+#: For how many hours one silences, and the words for it.
+LENGTHS = [("1", "1 hour"), ("4", "4 hours"), ("24", "1 day"), ("168", "1 week"), ("720", "30 days")]
+
+
 class SilenceForm(forms.Form):
     """What to silence, and for how long. Empty fields do not matter; ``*`` stands for any characters."""
 
-    LENGTHS = {"1": "1 hour", "4": "4 hours", "24": "1 day", "168": "1 week", "720": "30 days"}
-
-    hours = forms.ChoiceField(label="For", choices=[*LENGTHS.items()], initial="4")
+    hours = forms.ChoiceField(label="For", choices=LENGTHS, initial="4")
     comment = forms.CharField(label="Why", max_length=MAX_REASON_CHARS)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -15,6 +15,8 @@ from agentops.domain.alerting import SEVERITIES, Severity, State, matches, rank
 #: Silences in force that are looked at; nobody has that many.
 MAX_SILENCES = 1_000
 MAX_LIMIT = 1_000
+#: Whatever grows with the years is looked at up to here: so many resolved alerts are "1,000+".
+MAX_COUNTED = 1_001
 #: Silences that are over, in a list.
 PAST_SILENCES = 50
 
@@ -119,9 +121,10 @@ def list_urgent(filters: AlertFilters, *, limit: int) -> list[Alert]:
 
 
 def count_by_state(filters: AlertFilters) -> dict[str, int]:
-    """How many alerts are in each state, whatever state is asked for."""
+    """How many alerts are in each state, whatever state is asked for; resolved ones up to ``MAX_COUNTED``."""
     alerts = replace(filters, state="").apply(Alert.objects.all())
-    found = dict(alerts.order_by().values_list("state").annotate(n=Count("id")))
+    found = dict(alerts.exclude(state=State.RESOLVED).order_by().values_list("state").annotate(n=Count("id")))
+    found[State.RESOLVED.value] = alerts.filter(state=State.RESOLVED)[:MAX_COUNTED].count()
     return {state.value: found.get(state.value, 0) for state in State}
 
 
@@ -141,9 +144,9 @@ def count_open() -> dict[tuple[str, str], int]:
 
 
 def services_of(filters: AlertFilters) -> list[str]:
-    """The services that alerts of a state are about, by name."""
+    """The services that the latest alerts of a state are about, by name."""
     alerts = AlertFilters(state=filters.state, environment=filters.environment).apply(Alert.objects.all())
-    return sorted({*alerts.order_by().values_list("service", flat=True).distinct()[:500], filters.service} - {""})
+    return sorted({*alerts.order_by("-id").values_list("service", flat=True)[:MAX_COUNTED], filters.service} - {""})
 
 
 def find(pk: int) -> Alert | None:

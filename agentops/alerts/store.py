@@ -57,8 +57,10 @@ SIGNAL_COLUMNS = {
 }
 #: Nobody overwrites what somebody else has moved meanwhile.
 WRITE = """
-WITH given AS MATERIALIZED (SELECT * FROM jsonb_to_recordset(%s::jsonb) AS given(id bigint, was_state text, was_version int, {types})),
-locked AS MATERIALIZED (SELECT id FROM alerts_alert WHERE id IN (SELECT id FROM given) ORDER BY fingerprint, id FOR UPDATE)
+WITH given AS MATERIALIZED (SELECT * FROM jsonb_to_recordset(%s::jsonb)
+  AS given(id bigint, was_state text, was_version int, {types})),
+locked AS MATERIALIZED (SELECT id FROM alerts_alert WHERE id IN (SELECT id FROM given)
+  ORDER BY fingerprint, id FOR UPDATE)
 UPDATE alerts_alert a SET {changes} FROM given JOIN locked USING (id)
 WHERE a.id = given.id AND a.state = given.was_state AND a.version = given.was_version RETURNING a.id
 """
@@ -77,8 +79,8 @@ SELECT storm_id, count(*), count(run), sum(cost_nano)::bigint, sum(nano_per_hour
 FROM alerts_stormmember WHERE storm_id = ANY(%s) GROUP BY storm_id
 """
 CLEAR = """
-WITH found AS MATERIALIZED (SELECT id FROM alerts_alert WHERE fingerprint = ANY(%s) AND state <> 'resolved' AND cleared_at IS NULL
-  ORDER BY fingerprint FOR UPDATE)
+WITH found AS MATERIALIZED (SELECT id FROM alerts_alert WHERE fingerprint = ANY(%s) AND state <> 'resolved'
+  AND cleared_at IS NULL ORDER BY fingerprint FOR UPDATE)
 UPDATE alerts_alert a SET cleared_at = %s, cleared_reason = %s FROM found WHERE a.id = found.id RETURNING a.*
 """
 CLEAR_MEMBERS = """
@@ -143,7 +145,7 @@ def read(fingerprints: Iterable[str], pairs: Iterable[Pair], *, now: datetime) -
 
 
 def write(alerts: Sequence[Alert], marks: Mapping[int, Mark], *, signals: bool = False) -> set[int]:
-    """Write what moves changed, and with ``signals`` what signals did; the ids of those not moved by others meanwhile."""
+    """Write what moves changed, and with ``signals`` what signals did; the ids of those that nobody moved meanwhile."""
     if not alerts:
         return set()
     columns = STATE_COLUMNS | (SIGNAL_COLUMNS if signals else {})

@@ -54,7 +54,8 @@ def inbox(request: HttpRequest) -> HttpResponse:
     asked = read_inbox(request.GET, context["page"])
     context |= {"asked": asked} | _shown(asked)
     counts = queries.count_by_state(asked.filters)
-    context["tabs"] = [(name, said, counts[state]) for name, (said, state) in TABS.items()]
+    shown = {state: "1,000+" if number == queries.MAX_COUNTED else f"{number:,}" for state, number in counts.items()}
+    context["tabs"] = [(name, said, shown[state]) for name, (said, state) in TABS.items()]
     if asked.filters.environment and not asked.tab:
         everywhere = queries.count_by_state(replace(asked.filters, environment=""))
         context["elsewhere"] = everywhere[State.FIRING] - counts[State.FIRING]
@@ -113,6 +114,8 @@ def detail(request: HttpRequest, pk: int) -> HttpResponse:
         "taken_in": story.taken_in,
         "first_span": words.span_id(alert, "first_span_id"),
         "detected_span": words.span_id(alert, "detected_span_id"),
+        "paged_span": words.span_id(alert, "paged_span_id"),
+        "since": words.since(alert),
         "happenings": words.happenings(story.entries),
         "note_form": NoteForm(),
     }

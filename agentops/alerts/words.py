@@ -21,8 +21,13 @@ from agentops.templatetags.formats import duration, money
 SPAN_ID, TRACE_ID = re.compile(r"[0-9a-f]{16}"), re.compile(r"[0-9a-f]{32}")
 MAX_FACT_CHARS = 600
 #: Members of the evidence that are shown in a place of their own.
-PLACED = frozenset({"steps", "runs", "first_span_id", "detected_span_id", "cost_usd", "usd_per_hour"})
-NAMES = {"pattern": "What repeats", "period": "Period", "count": "How often"}
+PLACED = frozenset(
+    {
+        "steps", "steps_total", "runs", "first_span_id", "detected_span_id", "paged_span_id", "cost_usd",
+        "usd_per_hour", "since", "mode", "what", "agents", "run",
+    }
+)  # fmt: skip
+NAMES = {"pattern": "What repeats", "period": "Period in steps", "count": "How often"}
 #: What people read for a move, by who made it: a person, or nobody.
 WORDS: dict[str, tuple[str, str]] = {
     Move.OPEN: ("opened it", "opened"),
@@ -64,7 +69,8 @@ def facts(alert: Alert) -> list[Fact]:
     found = []
     for name in names:
         value = evidence[name]
-        if name in PLACED or value is None or value in ("", [], {}):
+        is_told = name in PLACED or (name == "count" and alert.is_storm)
+        if is_told or value is None or value in ("", [], {}):
             continue
         words = NAMES.get(name) or name.replace("_", " ").removesuffix(" usd").capitalize()
         found.append(Fact(words, _text(name, value)))
@@ -85,6 +91,14 @@ def span_id(alert: Alert, name: str) -> str:
     """A span id of the evidence, empty when there is none."""
     found = alert.evidence.get(name)
     return found if isinstance(found, str) and SPAN_ID.fullmatch(found) else ""
+
+
+def since(alert: Alert) -> datetime:
+    """When it began, by its evidence; else when it was opened."""
+    try:
+        return datetime.fromisoformat(str(alert.evidence.get("since")))
+    except ValueError:
+        return alert.opened_at
 
 
 def happenings(entries: Sequence[Entry]) -> list[Happening]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from django.urls import path
 
-from agentops.dashboard import health, operations, overview, setup
+from agentops.dashboard import health, operations, overview, setup, whatif
 
 app_name = "dashboard"
 urlpatterns = [
     path("", overview.overview, name="overview"),
     path("spend.json", overview.spend_chart, name="spend_chart"),
+    path("what-if/", whatif.what_if, name="what_if"),
     path("setup/", setup.setup, name="setup"),
     path("setup/keys/", setup.keys, name="keys"),
     path("setup/keys/<slug:key_id>/", setup.waiting, name="waiting"),

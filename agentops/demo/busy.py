@@ -395,7 +395,7 @@ BUSY: tuple[Callable[[Script], None], ...] = (
     paging, paging_by_cursor, reading_on, batch_with_ok, batch_of_texts, batch_with_misses, silent_commands,
     thinking_aloud, polling_with_progress, polling_besides, edit_and_test, two_retries, long_chat, chat_in_one_run,
     chat_of_two_agents, chat_with_either, chat_about_one_order, chat_beside_the_point, simulated_person, group_chat,
-    debate, writer_and_critic, two_with_tools, two_with_code, map_and_reduce, judging_items, healthy_services, long_coding, everybody_reads_it,
-    rounds_of_workers, overlapping_passages, clicking_through, exploring_tables, the_same_question_again,
-    many_small_runs,
+    debate, writer_and_critic, two_with_tools, two_with_code, map_and_reduce, judging_items, healthy_services,
+    long_coding, everybody_reads_it, rounds_of_workers, overlapping_passages, clicking_through, exploring_tables,
+    the_same_question_again, many_small_runs,
 )  # fmt: skip

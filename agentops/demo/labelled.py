@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
 
-from agentops.demo import busy, looping
+from agentops.demo import busy, harder, looping
 from agentops.demo.plan import STEP_KINDS, RunPlan, Step
 from agentops.demo.script import Script
 from agentops.demo.writers import encode, spans_of
@@ -36,8 +36,11 @@ class Family(StrEnum):
     MESSAGES = "messages"
     CANNED = "clarification, one side canned"
     REWORDED = "clarification, both sides reworded"
+    HARDER_TOOLS = "tools, harder"
+    HARDER_TALK = "talk, harder"
     BUDGET = "budget"
     BUSY = "no loop"
+    HARDER_BUSY = "no loop, harder"
 
 
 class Capture(StrEnum):
@@ -112,6 +115,11 @@ def _sorts() -> Iterator[_Sort]:
     for act in _UNRECORDED:
         yield _Sort(act, labels[act], families[act], Capture.NOTHING)
     yield _Sort(looping.too_many_steps, frozenset({"steps.budget"}), Family.BUDGET)
+    for family, acts in ((Family.HARDER_TOOLS, harder.LOOPS), (Family.HARDER_TALK, harder.TALKS)):
+        for act, said in acts.items():
+            yield _Sort(act, _kinds(said), family)
+    for act in harder.WORK:
+        yield _Sort(act, None, Family.HARDER_BUSY)
     for act in busy.BUSY:
         yield _Sort(act, None, Family.BUSY)
     for act in _QUIETLY_BUSY:

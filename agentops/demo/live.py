@@ -1,4 +1,7 @@
-"""Sends simulated traffic as it happens: sessions begin, spans go out when they end, long runs show as running."""
+"""Sends simulated traffic as it happens: sessions begin, spans go out when they end, long runs show as running.
+
+Some sessions misbehave on purpose; ``agentops.demo.story`` says which, and when.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from agentops.demo.history import batches
 from agentops.demo.plan import NS, RunPlan
 from agentops.demo.rhythm import activity
 from agentops.demo.scenario import plan_session
+from agentops.demo.story import Story, troubles
 from agentops.demo.writers import WireSpan, spans_of
 
 logger = logging.getLogger(__name__)
@@ -33,7 +37,12 @@ class Traffic:
     """Endless simulated traffic of the whole fleet. ``clock`` gives ns since the epoch."""
 
     def __init__(
-        self, seed: str, *, session_seconds: float = SESSION_SECONDS, clock: Callable[[], int] = time.time_ns
+        self,
+        seed: str,
+        *,
+        session_seconds: float = SESSION_SECONDS,
+        story: Story = Story.USUAL,
+        clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self._rng = random.Random(f"traffic:{seed}")
         self._seed = seed
@@ -41,6 +50,8 @@ class Traffic:
         self._rate = 1.0 / session_seconds
         self._numbers = itertools.count()
         self._next_ns = clock()
+        self._troubles = troubles(story, seed, self._next_ns)
+        self._trouble = next(self._troubles, None)
         self._due: list[tuple[int, int, WireSpan]] = []
         self._order = itertools.count()
 
@@ -50,6 +61,9 @@ class Traffic:
         while self._next_ns <= now:
             self._begin(self._next_ns)
             self._next_ns += int(self._rng.expovariate(self._rate) * NS)
+        while self._trouble is not None and self._trouble.at_ns <= now:
+            self.begin(self._trouble.service, self._trouble.at_ns, pattern=self._trouble.pattern)
+            self._trouble = next(self._troubles, None)
         ended = []
         while self._due and self._due[0][0] <= now:
             ended.append(heapq.heappop(self._due)[2])
@@ -61,9 +75,11 @@ class Traffic:
         (service,) = self._rng.choices(SERVICES, weights)
         self.begin(service, start_ns)
 
-    def begin(self, service: Service, start_ns: int) -> list[RunPlan]:
-        """Begin a session of a service; its runs."""
-        plans = plan_session(service, f"{self._seed}:live:{next(self._numbers)}", start_ns)
+    def begin(self, service: Service, start_ns: int, *, pattern: str | None = None) -> list[RunPlan]:
+        """Begin a session of a service; its runs. One that misbehaves, by a ``pattern``, does so in production."""
+        seed = f"{self._seed}:live:{next(self._numbers)}"
+        environment = None if pattern is None else "production"
+        plans = plan_session(service, seed, start_ns, pattern=pattern, environment=environment)
         for plan in plans:
             for span in spans_of(plan):
                 heapq.heappush(self._due, (span.end_ns, next(self._order), span))

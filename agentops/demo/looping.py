@@ -160,7 +160,8 @@ def fresh_ids(script: Script) -> None:
         _warm(script)
         script.begins()
         for number in range(rng.randint(6, 20)):
-            told = f'{{"request_id": "{rng.getrandbits(64):016x}", "at": "2026-03-04T10:{number:02d}:11Z", "rows": "{said}"}}'
+            fresh = f'"request_id": "{rng.getrandbits(64):016x}", "at": "2026-03-04T10:{number:02d}:11Z"'
+            told = f'{{{fresh}, "rows": "{said}"}}'
             script.use(use._replace(result=told))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from agentops.demo import rhythm, texts
+from agentops.demo import rhythm, texts, trouble
 from agentops.demo.fleet import Agent, Service
 from agentops.demo.plan import NS, RunPlan, Step
 from agentops.demo.stage import GaveUpError, Stage
@@ -16,8 +16,6 @@ from agentops.domain.spans import Kind
 _ENVIRONMENTS = (("production", 93), ("staging", 5), ("demo", 2))
 _WITHOUT_USER, _WITHOUT_FEATURE = 0.06, 0.05
 _RESEARCH_ROUNDS = 3
-#: How many turns two agents take that do not understand each other, before somebody stops them.
-_CLARIFICATIONS = (55, 75)
 #: How often an agent asks for two tools at once, the first agent needs nobody else, and one delegates.
 _TWO_TOOLS, _ALONE, _DELEGATES = 0.25, 0.12, 0.7
 _FIRST = (
@@ -30,14 +28,16 @@ _LAST = (
 )  # fmt: skip
 
 
-def plan_session(service: Service, seed: str, start_ns: int, *, pattern: str | None = None) -> list[RunPlan]:
+def plan_session(
+    service: Service, seed: str, start_ns: int, *, pattern: str | None = None, environment: str | None = None
+) -> list[RunPlan]:
     """The runs of one session, in order. The same arguments always give the same runs.
 
     ``pattern`` replaces the way in which the service's agents work together (a key of ``PATTERNS``), which is
-    how a service is made to misbehave.
+    how a service is made to misbehave. ``environment`` says where, instead of the dice.
     """
     rng = random.Random(f"session:{seed}:{service.slug}")
-    environment = rng.choices([name for name, _ in _ENVIRONMENTS], [share for _, share in _ENVIRONMENTS])[0]
+    drawn = rng.choices([name for name, _ in _ENVIRONMENTS], [share for _, share in _ENVIRONMENTS])[0]
     user = _user(service, rng)
     feature = rng.choices([name for name, _ in service.features], [share for _, share in service.features])[0]
     named = feature if rng.random() >= _WITHOUT_FEATURE else None
@@ -57,7 +57,7 @@ def plan_session(service: Service, seed: str, start_ns: int, *, pattern: str | N
             user=user,
             feature=named,
             release=release,
-            environment=environment,
+            environment=environment or drawn,
             instance=instance,
             root=_act(stage, PATTERNS[pattern or service.pattern]),
         )
@@ -188,20 +188,6 @@ def _research(stage: Stage) -> Step:
     return root
 
 
-def _clarify(stage: Stage) -> Step:
-    """Two agents ask each other what is meant, and nobody stops them: each turn sees all that was said before."""
-    first, second = stage.service.agents[:2]
-    context = stage.rng.randint(*first.context)
-    with stage.scope(Kind.WORKFLOW, "answer question", prompt=stage.question) as root:
-        for turn in range(stage.rng.randint(*_CLARIFICATIONS)):
-            agent = (first, second)[turn % 2]
-            with stage.scope(Kind.AGENT, agent.name, prompt=stage.question):
-                call = stage.call(agent, context, prompt=stage.question)
-            context += (call.usage.output or 0) + stage.rng.randrange(80, 160)
-            stage.pause(20, 32)
-    return root
-
-
 #: How the agents of a service may work together.
 PATTERNS: dict[str, Pattern] = {
     "single": _single,
@@ -210,5 +196,9 @@ PATTERNS: dict[str, Pattern] = {
     "delegate": _delegate,
     "supervise": _supervise,
     "research": _research,
-    "clarify": _clarify,
+    "clarify": trouble.clarify,
+    "misread": trouble.misread,
+    "repeat": trouble.repeat,
+    "poll": trouble.poll,
+    "hide_an_error": trouble.hide_an_error,
 }

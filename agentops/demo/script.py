@@ -17,7 +17,7 @@ _START_NS = 1_780_300_800 * NS
 _MODELS = ("gpt-4.1", "gpt-4.1-mini", "claude-sonnet-4-5", "gpt-4o", "gemini-2.5-flash", "claude-haiku-4-5")
 _MAX_CONTEXT = 128_000
 #: Those that can spell several agents in one run, and a tool that is an agent.
-_DIALECTS = (Dialect.GENAI, Dialect.GENAI_OLD, Dialect.OPENINFERENCE, Dialect.LANGGRAPH, Dialect.OPENAI_AGENTS)
+_DIALECTS = (Dialect.GENAI, Dialect.GENAI_OLD, Dialect.OPENINFERENCE, Dialect.LANGGRAPH)
 
 Arguments = Mapping[str, str | int]
 

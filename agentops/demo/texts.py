@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import re
 
+from agentops.domain import clarifications
+
 _WORDS: dict[str, tuple[str, ...]] = {
     "order": ("SO-48213", "SO-51170", "SO-47002", "SO-50991", "SO-49310", "SO-52004"),
     "invoice": ("INV-20417", "INV-20990", "INV-21003", "INV-19874", "INV-21233"),
@@ -237,6 +239,7 @@ _TOOLS: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
         {"sql": "SELECT date_trunc('week', created_at), count(*) FROM {table} GROUP BY 1"},
         ("{number} rows", "0 rows"),
     ),
+    "query_status": ({"query_id": "q-{number}41"}, ("running, 0 rows so far",)),
     "draw_chart": ({"kind": "line", "table": "{table}"}, ("chart-{number}.svg",)),
     "vector_index": ({"query": "{policy}", "limit": "{number}"}, ("{number} passages on {policy}",)),
     "match_payment": ({"invoice_id": "{invoice}"}, ("payment of {amount} found", "no payment found")),
@@ -259,6 +262,16 @@ def question(rng: random.Random, feature: str) -> str:
 def answer(rng: random.Random, feature: str) -> str:
     """Something that an agent would answer."""
     return fill(rng, rng.choice(_FEATURES[feature][1]))
+
+
+def malformed(question: str) -> str:
+    """A question as it arrives when something broke it on the way."""
+    return clarifications.malformed(question, fill(random.Random(question), "{topic}"))
+
+
+def clarification(question: str, turn: int) -> str:
+    """What an agent asks another one about a question that neither understands."""
+    return clarifications.clarification(question, turn)
 
 
 def tool_call(rng: random.Random, tool: str) -> tuple[dict[str, str | int], str]:

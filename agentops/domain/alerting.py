@@ -154,8 +154,13 @@ def fingerprint(
     user: str | None = None,
     feature: str | None = None,
 ) -> str:
-    """What makes two signals the same alert: 32 hexadecimal digits."""
-    return _digest("alert", kind, service, run.hex() if run else None, session or None, user or None, feature or None)
+    """What makes two signals the same alert: 32 hexadecimal digits.
+
+    It is about the narrowest of run, session, user and feature that is named. The others may become known later.
+    """
+    subjects = (("run", run.hex() if run else None), ("session", session), ("user", user), ("feature", feature))
+    subject = next(((name, value) for name, value in subjects if value), ("", ""))
+    return _digest("alert", kind, service, *subject)
 
 
 def storm_fingerprint(kind: str, service: str) -> str:

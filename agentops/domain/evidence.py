@@ -9,7 +9,6 @@ from agentops.domain.steps import Asked, Step, Trait
 
 #: How much a step like an earlier one counts, by what came back of it.
 SAME_EMPTY, OTHER_RESULT, _UNTOLD_EXACT, _UNTOLD_NEAR = 0.6, 0.1, 0.7, 0.4
-CIRCLES = frozenset({Mode.CYCLE, Mode.PING_PONG})
 FAULTS = frozenset({Mode.UNKNOWN_TOOL, Mode.MALFORMED})
 _SAID, _SAID_OTHERWISE = 0.8, 0.32
 TALKS = frozenset({Mode.TALK, Mode.PING_PONG, Mode.MESSAGE})
@@ -65,13 +64,25 @@ class Speaker(NamedTuple):
     again: int = 0
 
 
+class Handed(NamedTuple):
+    """A task that two agents do in turns: who, who did it last, how often it has changed hands, since which step."""
+
+    one: str
+    other: str
+    latest: str
+    turns: int
+    number: int
+    began: int
+
+
 class Pending(NamedTuple):
-    """A tool that was asked for and of which no span has been seen."""
+    """A tool that was asked for and not been judged: no span of it has been seen, or one that tells nothing."""
 
     agent: str
     asked: Asked
     end_ns: int
     key: StepKey
+    is_shown: bool = False
 
 
 class Call(NamedTuple):

@@ -179,3 +179,11 @@ def title(finding: Finding) -> str:
         count=f"{finding.count:,}",
         period=f"{finding.period:,}",
     )
+
+
+def pattern(finding: Finding) -> str:
+    """What repeats, in one line: ``planner ⇄ reviewer``, ``grep → read_file``, ``coder: grep``."""
+    if finding.mode in {Mode.TALK, Mode.PING_PONG}:
+        return " ⇄ ".join(finding.agents[:2]) + (f" with {', '.join(finding.labels)}" if finding.labels else "")
+    what = " → ".join(finding.labels or finding.agents)
+    return f"{finding.agents[0]}: {what}" if len(finding.agents) == 1 and finding.labels else what

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from itertools import islice
 
+from agentops.domain.alarms import QUIET, Alarms
 from agentops.domain.evidence import (
-    CIRCLES,
-    FAULTS,
     OTHER_RESULT,
     SAME_EMPTY,
-    TALKS,
     Call,
     Cluster,
     Entry,
+    Handed,
     Past,
     Pending,
     Speaker,
@@ -23,17 +22,13 @@ from agentops.domain.evidence import (
     mode_of,
     result_match,
 )
-from agentops.domain.findings import Finding, Mode, Severity
-from agentops.domain.memory import PERIODS, RING, Memory
+from agentops.domain.findings import Mode, Severity
+from agentops.domain.memory import PERIODS, RING
 from agentops.domain.sketches import holds, likeness
 from agentops.domain.steps import Act, Result, Step, Trait
 
-#: Steps of a lane that a new one is compared with; lanes, findings, traces and tools of one run.
-_LANE, _MAX_LANES, _MAX_FINDINGS, _MAX_TRACES, _MAX_SHOWN = 12, 48, 64, 8, 64
-#: Steps without one of a finding's own after which it has ended.
-_QUIET = 24
-#: Steps by which the present speed of spending is told.
-_PACE = 20
+#: Steps of a lane that a new one is compared with; lanes, traces and tools of one run.
+_LANE, _MAX_LANES, _MAX_TRACES, _MAX_SHOWN = 12, 48, 8, 64
 #: Evidence that is taken off at each step of a cluster, what the sum for a page loses besides at each step of the run,
 #: and below which a cluster can be found again.
 _DRIFT, _LEAK, _REARM = 0.3, 0.02, 0.5
@@ -41,8 +36,10 @@ _DRIFT, _LEAK, _REARM = 0.3, 0.02, 0.5
 _RETRIED, _PATIENT = 0.7, 0.34
 _NOVELTY = 0.8
 #: What another result of a tool takes from how often it gave the same one.
-_OTHERWISE = 0.25
+_OTHERWISE = 0.5
 _PAGE_BUDGETS = 4
+#: Tasks that change hands, of which so many are remembered; they are the same affair within so many steps.
+_MAX_HANDED, _HANDED_WITHIN = 16, 16
 #: Fewer words may be anybody's. Such a share of what an agent said stands in what hears it.
 _FEW_WORDS, _HEARD = 4, 0.8
 #: After so long a pause somebody has read the answer.
@@ -51,12 +48,12 @@ _READ_NS = 30_000_000_000
 _FAILED, _EMPTY, _LONG = Trait.FAILED, Trait.EMPTY, Trait.LONG
 _TRANSIENT, _POLL, _HANDOFF = Trait.TRANSIENT, Trait.POLL, Trait.HANDOFF
 _CODE, _ASKS, _PERSON = Trait.CODE, Trait.ASKS, Trait.PERSON
-_UNKNOWN, _MALFORMED = Trait.UNKNOWN_TOOL, Trait.MALFORMED
+_UNKNOWN, _MALFORMED, _CONTINUES = Trait.UNKNOWN_TOOL, Trait.MALFORMED, Trait.CONTINUES
 _TOOL, _AGENT, _SAYS = int(Act.TOOL), int(Act.AGENT), int(Act.MESSAGE)
 _TELLING = _FAILED | _EMPTY | _LONG
 
 
-class Judge(Memory):
+class Judge(Alarms):
     """Judges steps in their order."""
 
     # --- One step
@@ -69,9 +66,9 @@ class Judge(Memory):
             self._begin(step)
         act = step.act
         if act == _TOOL:
-            self._came(step)
             self._count(step)
-            self._tool(step)
+            if (told := self._came(step)) is not None:
+                self._tool(told)
         elif act == _AGENT:
             if step.what and self._is_new(step):
                 self._message(step)
@@ -80,10 +77,7 @@ class Judge(Memory):
         self.spent += step.cost_nano
         self.latest_ns = step.end_ns
         if self.open:
-            self.open = [at for at in self.open if self._goes_on(self.findings[at])]
-
-    def _goes_on(self, finding: Finding) -> bool:
-        return finding.mode is Mode.BUDGET or self.number - finding.latest_number <= _QUIET
+            self.open = [at for at in self.open if self.goes_on(self.findings[at])]
 
     def _model(self, step: Step) -> None:
         if self.pending:
@@ -104,12 +98,12 @@ class Judge(Memory):
         severity = Severity.PAGE if self.steps > _PAGE_BUDGETS * budget else Severity.WARN
         finding = next((f for at in self.open if (f := self.findings[at]).mode is Mode.BUDGET), None)
         if finding is None:
-            finding = self._open_finding(Mode.BUDGET, severity, step, self.began_ns, 0)
+            finding = self.open_finding(Mode.BUDGET, severity, step, self.began_ns, 0)
             if finding is None:
                 return
             finding.period = budget
         finding.count = self.steps
-        self._go_on(finding, severity, step)
+        self.go_on(finding, severity, step)
 
     def _is_new(self, step: Step) -> bool:
         """Whether nothing has been told of what this agent did: what it says is known from no model call."""
@@ -130,38 +124,52 @@ class Judge(Memory):
     def _is_turn(self, step: Step) -> bool:
         """Whether a person has spoken: what the run begins with is new, and no agent has said it."""
         heard = step.heard
+        at_once = step.start_ns - self.latest_ns <= _READ_NS
+        if step.traits & _CONTINUES or (heard and heard == self.heard and at_once):
+            return False  # it goes on with what was begun, or is begun again by nobody who reads
         if heard.bit_count() >= _FEW_WORDS:
-            if heard == self.heard:
-                return False
             said = (entry.words for (_, tool), lane in self.lanes.items() if not tool for entry in lane[-2:])
             return not any(words.bit_count() >= _FEW_WORDS and holds(heard, words) >= _HEARD for words in said)
         # Nothing is told of what it heard. Agents that take turns, a run for each, do not wait for anybody.
         takes_turns = len(self.voices) == 1 and step.agent not in self.voices and bool(step.agent)
-        return heard > 0 or step.act == _TOOL or not takes_turns or step.start_ns - self.latest_ns > _READ_NS
+        return heard > 0 or step.act == _TOOL or not takes_turns or not at_once
 
     # --- Tools that a model asks for
 
-    def _came(self, step: Step) -> None:
+    def _came(self, step: Step) -> Step | None:
+        """A tool call with what the model asked it for, where its span does not say; ``None`` for one that must wait.
+
+        One of which neither is known waits for the next call of its model, whose input may tell what came back.
+        """
         shown = self.shown
         if step.tool not in shown:
             shown[step.tool] = None
             if len(shown) > _MAX_SHOWN:
                 del shown[next(iter(shown))]
-        for at, pending in enumerate(self.pending):
-            if pending.asked.tool == step.tool:
-                del self.pending[at]
-                return
+        at = next((i for i, p in enumerate(self.pending) if p.asked.tool == step.tool and not p.is_shown), None)
+        if at is None:
+            return step
+        pending = self.pending[at]
+        if step.what:
+            del self.pending[at]
+            return step
+        if step.result:
+            del self.pending[at]
+            return step._replace(what=pending.asked.what, words=pending.asked.words)
+        key = (step.trace_id, step.span_id)
+        self.pending[at] = pending._replace(end_ns=step.end_ns, key=key, is_shown=True)
+        return None
 
     def _answered(self, step: Step) -> None:
-        """A model goes on: what it asked for before, and no span shows, has been done."""
+        """A model goes on: what it asked for before, and no span shows, or tells nothing of, has been done."""
         mine = [p for p in self.pending if p.agent == step.agent and p.key[0] == step.trace_id]
         if not mine:
             return
         self.pending = [p for p in self.pending if p not in mine]
         results = list(step.results[-len(mine) :])
         results += [Result(0, 0)] * (len(mine) - len(results))
-        for (agent, asked, end_ns, key), (result, traits) in zip(mine, results, strict=True):
-            if asked.tool in self.shown:
+        for (agent, asked, end_ns, key, is_shown), (result, traits) in zip(mine, results, strict=True):
+            if asked.tool in self.shown and not is_shown:
                 continue  # its span is yet to come
             self._tool(
                 Step(
@@ -176,7 +184,10 @@ class Judge(Memory):
             return
         if not traits & _HANDOFF:
             self.talk = {}
-        past, match, evidence = self._compare(step, (step.agent, step.tool), rules.like_tools)
+        lane = (step.agent, step.tool)
+        if self._is_told(step, lane):
+            return
+        past, match, evidence = self._compare(step, lane, rules.like_tools)
         weight = _RETRIED if traits & _TRANSIENT else 1.0
         if step.tool in rules.patient_tools:
             weight = _PATIENT
@@ -191,6 +202,8 @@ class Judge(Memory):
             self._same_result(step, past)
         if traits & _HANDOFF and step.agent:
             self._talk(step, past)
+        elif step.what and step.words and step.agent and weight == 1.0:
+            self._hand_over(step, past)
 
     def _message(self, step: Step) -> None:
         traits = step.traits
@@ -199,11 +212,14 @@ class Judge(Memory):
             return
         if step.agent not in self.voices and len(self.voices) < 2:
             self.voices = [*self.voices, step.agent]
-        past, match, evidence = self._compare(step, (step.agent, ""), self.rules.like_messages)
+        lane = (step.agent, "")
+        if self._is_told(step, lane):
+            return
+        past, match, evidence = self._compare(step, lane, self.rules.like_messages)
         self._remember(step, past)
         if traits & _MALFORMED:
             self._fault(step, past)
-        elif match is not None and step.what:
+        elif match is not None and step.what and not self.is_session:
             self._add(step, past, evidence, is_exact=match)
         self._cycle(step, past, is_patient=False)
         if traits & _CODE:
@@ -213,13 +229,22 @@ class Judge(Memory):
 
     # --- Likeness
 
+    def _is_told(self, step: Step, lane: tuple[str, str]) -> bool:
+        """Whether the same was done at the same time: two instrumentations tell of it, or two branches ask for it."""
+        for entry in reversed(self.lanes.get(lane, ())):
+            if entry.end_ns <= step.start_ns:
+                return False
+            if step.what and step.what == entry.what:
+                return True
+        return False
+
     def _compare(self, step: Step, lane: tuple[str, str], least: float) -> tuple[Past, bool | None, float]:
         """The step as remembered; whether it is exactly like an earlier one (``None``: it is like none); evidence."""
         what, words, start_ns = step.what, step.words, step.start_ns
         best, found = 0.0, None
         for entry in reversed(self.lanes.get(lane, ())):
             if entry.end_ns > start_ns:
-                continue  # side by side, or the same call told twice: it does not follow
+                continue  # side by side: it does not follow
             if what and what == entry.what:
                 best, found = 1.0, entry
                 break
@@ -287,7 +312,9 @@ class Judge(Memory):
 
     def _add(self, step: Step, past: Past, evidence: float, *, is_exact: bool) -> None:
         rules = self.rules
-        was = self.clusters.pop(past.cluster, None) or Cluster()
+        was = self.clusters.pop(past.cluster, None)
+        if was is None or past.number - was.number > QUIET:
+            was = Cluster(number=past.number)
         total = max(0.0, was.evidence + evidence - _DRIFT)
         elapsed = past.number - was.number
         leaking = max(0.0, was.leaking - _LEAK * elapsed + evidence - _DRIFT)
@@ -302,9 +329,7 @@ class Judge(Memory):
         for at in self.open:
             finding = self.findings[at]
             if past.cluster in finding.clusters:
-                if finding.period == 1:
-                    finding.count = max(finding.count, count)
-                self._extend(finding, step, past)
+                self.extend(finding, step, past)
 
     def _found_cluster(self, step: Step, past: Past, count: int, exact: int, severity: Severity) -> None:
         is_message = step.act != _TOOL
@@ -312,12 +337,9 @@ class Judge(Memory):
         period = self._period(self.runs)
         members = [other for other in self.ring if other.cluster == past.cluster][-count:]
         if period > 1:
-            circle = list(self.ring)[-period:]
-            mode = mode_of(circle)
-            clusters = {other.cluster for other in circle}
-            members = [other for other in self.ring if other.cluster in clusters and other.number >= members[0].number]
-            count = -(-len(members) // period)
-        self._find(mode, severity, step, past, members, period, count)
+            members = list(self.ring)[-period - self.runs[period] :]
+            mode, count = mode_of(members[-period:]), len(members) // period
+        self.find(mode, severity, step, past, members, period, count)
 
     def _period(self, runs: list[int]) -> int:
         """In how many steps it repeats itself now; 1 where nothing longer does."""
@@ -337,9 +359,8 @@ class Judge(Memory):
         if rounds < 3 + spare:
             return
         severity = Severity.PAGE if rounds >= 4 + spare else Severity.WARN
-        clusters = {other.cluster for other in circle}
-        members = [other for other in self.ring if other.cluster in clusters]
-        self._find(mode_of(circle), severity, step, past, members, period, rounds)
+        members = list(self.ring)[-period - runs[period] :]
+        self.find(mode_of(circle), severity, step, past, members, period, rounds)
 
     def _same_result(self, step: Step, past: Past) -> None:
         """The same tool has given the same result again and again, whatever it was asked."""
@@ -353,6 +374,8 @@ class Judge(Memory):
         if not traits & _TELLING:
             same = [call for call in same if call.what == what] if what else []
         weight = 1.0 - _NOVELTY * self._progress(past, same[-1].number) if same else 0.0
+        if traits & _TRANSIENT:
+            weight *= _RETRIED
         self.calls.append(Call(agent, tool, step.what, result, past.number, step.end_ns, weight))
         others = (
             sum(
@@ -370,7 +393,7 @@ class Judge(Memory):
         members = [other for other in self.ring if other.number in numbers] + [past]
         is_exact = all(call.what == step.what for call in same)
         mode = Mode.POLL if traits & _POLL else Mode.REPEAT if is_exact and step.what else Mode.SAME_RESULT
-        self._find(mode, severity, step, past, members, 1, len(same) + 1)
+        self.find(mode, severity, step, past, members, 1, len(same) + 1)
 
     def _progress(self, past: Past, since: int) -> float:
         """The share of steps since one that were new; where what is repeated has failed, only what told something."""
@@ -401,7 +424,26 @@ class Judge(Memory):
             if count >= rules.faults_warn:
                 severity = Severity.PAGE if count >= rules.faults_page else Severity.WARN
                 members = [other for other in self.ring if other.traits & trait]
-                self._find(mode, severity, step, past, members, 1, int(count))
+                self.find(mode, severity, step, past, members, 1, int(count))
+
+    def _hand_over(self, step: Step, past: Past) -> None:
+        """Two agents do the same in turns, whatever comes back: each hands it to the other again."""
+        task, agent, number = (step.tool, step.what), step.agent, past.number
+        was = self.handed.pop(task, None)
+        if was is None or number - was.number > _HANDED_WITHIN or (was.other and agent not in was[:2]):
+            was = Handed(agent, "", agent, 0, number, number)
+        other = was.other or (agent if agent != was.one else "")
+        handed = Handed(was.one, other, agent, was.turns + (agent != was.latest), number, was.began)
+        self.handed[task] = handed
+        if len(self.handed) > _MAX_HANDED:
+            del self.handed[next(iter(self.handed))]
+        rounds = (handed.turns + 1) // 2
+        rules = self.rules
+        if rounds <= rules.talk_warn or agent == was.latest:
+            return
+        severity = Severity.PAGE if rounds > rules.talk_page else Severity.WARN
+        members = [p for p in self.ring if p.lane[1] == step.tool and p.what == step.what and p.number >= handed.began]
+        self.find(Mode.PING_PONG, severity, step, past, members, 2, rounds)
 
     def _talk(self, step: Step, past: Past) -> None:
         """Two agents go on talking, and nothing is done."""
@@ -431,66 +473,4 @@ class Judge(Memory):
             return
         severity = Severity.PAGE if rounds >= rules.talk_page + 2 * spare else Severity.WARN
         members = [other for other in self.ring if other.number >= self.talk_began and other.lane[0] in talk]
-        self._find(Mode.TALK, severity, step, past, members, 2, rounds)
-
-    def _find(
-        self, mode: Mode, severity: Severity, step: Step, past: Past, members: list[Past], period: int, count: int
-    ) -> None:
-        """Open a finding, or go on with one that this belongs to."""
-        finding = self._belongs(mode, past)
-        if finding is None:
-            first = members[0] if members else past
-            finding = self._open_finding(mode, severity, step, first.start_ns, first.spent)
-            if finding is None:
-                return
-            finding.period = period
-            for other in members:
-                if other.number != past.number:
-                    finding.add(other.key)
-                finding.involve(cluster=other.cluster, label=other.lane[1], agent=other.lane[0])
-        finding.count = max(finding.count, count)
-        finding.involve(cluster=past.cluster, label=past.lane[1], agent=past.lane[0])
-        self._extend(finding, step, past)
-        self._go_on(finding, severity, step)
-
-    def _belongs(self, mode: Mode, past: Past) -> Finding | None:
-        agent, tool = past.lane
-        for at in reversed(self.open):
-            finding = self.findings[at]
-            if finding.mode is Mode.BUDGET:
-                continue
-            if past.cluster in finding.clusters or (tool and tool in finding.labels):
-                return finding
-            if mode is finding.mode and mode in FAULTS:
-                return finding
-            if not tool and agent in finding.agents and (finding.mode in TALKS or mode in TALKS):
-                return finding
-        return None
-
-    def _open_finding(self, mode: Mode, severity: Severity, step: Step, began_ns: int, spent: int) -> Finding | None:
-        finding = Finding(mode, severity, began_ns, (step.trace_id, step.span_id), step.end_ns, spent_before_nano=spent)
-        if finding.kind in self.rules.disabled or len(self.findings) >= _MAX_FINDINGS:
-            return None
-        self.open.append(len(self.findings))
-        self.findings.append(finding)
-        return finding
-
-    def _extend(self, finding: Finding, step: Step, past: Past) -> None:
-        if finding.latest_number == past.number and finding.total:
-            return
-        finding.add(past.key)
-        finding.latest_number = past.number
-        if finding.mode in CIRCLES:
-            finding.count = max(finding.count, finding.total // finding.period)
-        self._go_on(finding, finding.severity, step)
-
-    def _go_on(self, finding: Finding, severity: Severity, step: Step) -> None:
-        if severity is Severity.PAGE and finding.paged is None:
-            finding.severity, finding.paged = severity, (step.trace_id, step.span_id)
-        finding.latest_ns = max(finding.latest_ns, step.end_ns)
-        spent = self.spent + step.cost_nano
-        finding.spent_nano = spent - finding.spent_before_nano
-        ring = self.ring
-        earlier = ring[max(-len(ring), -_PACE)] if ring else None
-        if earlier is not None and step.end_ns - earlier.end_ns >= 1_000_000_000:
-            finding.per_hour_nano = (spent - earlier.spent) * 3_600_000_000_000 // (step.end_ns - earlier.end_ns)
+        self.find(Mode.TALK, severity, step, past, members, 2, rounds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, Self
 
-from agentops.domain.evidence import Call, Cluster, Entry, Past, Pending, Speaker
+from agentops.domain.evidence import Call, Cluster, Entry, Handed, Past, Pending, Speaker
 from agentops.domain.findings import Finding
 from agentops.domain.steps import Asked
 from agentops.domain.watchrules import Rules
@@ -41,6 +41,8 @@ class Memory:
         self.talk_began = 0
         self.calls: deque[Call] = deque(maxlen=CALLS)
         self.faults: dict[int, float] = {}
+        #: Tasks that agents hand to each other, by tool and arguments.
+        self.handed: dict[tuple[str, int], Handed] = {}
         self.pending: list[Pending] = []
         self.findings: list[Finding] = []
         #: Those of the findings that can still go on.
@@ -56,7 +58,8 @@ class Memory:
         other.lanes, other.clusters = self.lanes.copy(), self.clusters.copy()
         other.ring, other.calls = self.ring.copy(), self.calls.copy()
         other.runs, other.exact_runs = self.runs[:], self.exact_runs[:]
-        other.talk, other.faults, other.pending = self.talk.copy(), self.faults.copy(), self.pending[:]
+        other.talk, other.faults, other.handed = self.talk.copy(), self.faults.copy(), self.handed.copy()
+        other.pending = self.pending[:]
         other.findings, other.open = self.findings[:], self.open[:]
         for at in self.open:
             other.findings[at] = self.findings[at].copy()
@@ -74,8 +77,9 @@ class Memory:
             [[agent, *speaker] for agent, speaker in self.talk.items()],
             [list(call) for call in self.calls],
             [list(fault) for fault in self.faults.items()],
+            [[*task, *handed] for task, handed in self.handed.items()],
             [
-                [p.agent, p.asked.tool, p.asked.what, f"{p.asked.words:x}", p.end_ns, p.key[0].hex(), p.key[1].hex()]
+                [*p.asked[:2], f"{p.asked.words:x}", p.agent, p.end_ns, p.key[0].hex(), p.key[1].hex(), p.is_shown]
                 for p in self.pending
             ],
             [finding.dump() for finding in self.findings],
@@ -84,7 +88,8 @@ class Memory:
 
     def load(self, state: list[Any]) -> None:
         """Be what ``dump`` told of."""
-        numbers, runs_of, lanes, clusters, ring, runs, talk, calls, faults, pending, findings, self.open = state
+        numbers, runs_of, lanes, clusters, ring, runs, talk, calls, faults, *rest = state
+        handed, pending, findings, self.open = rest
         self.number, self.steps, self.spent, self.began_ns, self.latest_ns, self.talk_began = numbers
         traces, self.voices, heard, shown = runs_of
         self.traces, self.heard = [bytes.fromhex(trace) for trace in traces], int(heard, 16)
@@ -102,8 +107,11 @@ class Memory:
         self.talk = {agent: Speaker(*values) for agent, *values in talk}
         self.calls.extend(Call(*values) for values in calls)
         self.faults = dict(faults)
+        self.handed = {(tool, what): Handed(*values) for tool, what, *values in handed}
         self.pending = [
-            Pending(agent, Asked(tool, what, int(words, 16)), end_ns, (bytes.fromhex(trace), bytes.fromhex(span)))
-            for agent, tool, what, words, end_ns, trace, span in pending
+            Pending(
+                agent, Asked(tool, what, int(words, 16)), end_ns, (bytes.fromhex(trace), bytes.fromhex(span)), shown
+            )
+            for tool, what, words, agent, end_ns, trace, span, shown in pending
         ]
         self.findings = [Finding.load(values) for values in findings]

@@ -373,10 +373,17 @@ def _words_said(said: str) -> str:
             parsed = orjson.loads(said)
         except ValueError:
             return said
-        message = parsed[-1] if isinstance(parsed, list) else parsed
-        if isinstance(message, dict) and ("role" in message or "parts" in message):
-            return text_of(parsed) or said
+        if _is_message(parsed[-1] if isinstance(parsed, list) else parsed):
+            return text_of(parsed, names=_ANSWERED) or said
     return said
+
+
+def _is_message(part: object) -> bool:
+    """Whether this is a provider's or a framework's message or answer, and not what an agent says in JSON."""
+    return isinstance(part, dict) and (not _MESSAGES.isdisjoint(part) or ("content" in part and "id" in part))
+
+
+_MESSAGES = frozenset({"role", "parts", "choices", "generations", "candidates", "replies", "message"})
 
 
 def messages_of(given: object) -> list[dict[str, object]]:
@@ -418,14 +425,15 @@ def _tool_results(message: Mapping[str, object]) -> list[str]:
 
 _RESULT_PARTS = frozenset({"tool_result", "tool_call_response", "tool-result", "function_call_output", "tool-return"})
 _TEXTS = ("content", "text", "parts", "result", "response", "output", "value")
+_ANSWERED = ("content", "text", "parts", "message", "choices", "generations", "candidates", "replies", "output")
 
 
-def text_of(part: object, depth: int = 6) -> str:
-    """The words of a message, whatever shape they come in."""
+def text_of(part: object, depth: int = 6, names: Sequence[str] = _TEXTS) -> str:
+    """The words of a message, whatever shape they come in: those of members with some names."""
     if isinstance(part, str):
         return part
     if isinstance(part, list) and depth:
-        return " ".join(text_of(inner, depth - 1) for inner in part)
+        return " ".join(text_of(inner, depth - 1, names) for inner in part)
     if isinstance(part, dict) and depth:
-        return " ".join(text_of(part[name], depth - 1) for name in _TEXTS if name in part)
+        return " ".join(text_of(part[name], depth - 1, names) for name in names if name in part)
     return "" if part is None else str(part)

@@ -112,6 +112,12 @@ def duration(ms: float | Decimal | timedelta | None) -> str:
 
 
 @register.filter
+def nanoseconds(ns: int | None) -> str:
+    """A length of time, from nanoseconds: as ``duration`` writes it."""
+    return DASH if ns is None or ns == "" else duration(ns / 1_000_000)  # type: ignore[comparison-overlap]
+
+
+@register.filter
 def percent(fraction: float | Decimal | None) -> str:
     """A fraction as percent: ``2.1 %``, ``12 %``; never 0 % for more than nothing, nor 100 % for less than all."""
     if fraction is None or fraction == "":

@@ -100,7 +100,7 @@ def save(
     latest = RuleChange.objects.filter(service=service).select_related("changed_by").first()
     if latest is not None and seen is not None and latest.pk != seen:
         raise ChangedMeanwhile(latest)
-    before, decided = book.decided_for(service), _normal(service, decided)
+    before, decided = book.decided_for(service), normal(service, decided)
     reason = reason.strip()[:MAX_REASON_CHARS]
     pk = None
     if before.chosen != decided.chosen:
@@ -152,7 +152,7 @@ def latest_of_all() -> dict[str, RuleChange]:
     return {row.service: row for row in rows}
 
 
-def _normal(service: str, decided: Decided) -> Decided:
+def normal(service: str, decided: Decided) -> Decided:
     """Without what says nothing: defaults of all services. What a service says itself is kept."""
     if service:
         return decided

@@ -84,6 +84,7 @@ def start(*, service: str, decided: Decided, seen: int, by: User | None, now: da
     revision = rules.latest_revision()
     book = rules.load(revision)
     decisions.check(service, decided, book)
+    decided = decisions.normal(service, decided)
     job = DryRun(
         service=service,
         revision=revision,

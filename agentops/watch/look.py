@@ -159,7 +159,7 @@ class _Looked:
             known[place].watch.see(step for _, steps in seen for step in steps)
             report.add(known[place], run, now=self.now)
         usual.write_habits(learnt)
-        streams.write(list(known.values()), now=self.now)
+        streams.write(list(known.values()))
         return report
 
     def _late_agents(
@@ -249,9 +249,10 @@ def look_at_end(stream: Stream, run: RunFacts, known: Habits | None, effective: 
     if not run.is_over or stream.is_learnt or run.is_error:
         return False
     stream.is_learnt = True
-    salvaged = run.errors >= SALVAGED_ERRORS and run.errors >= SALVAGED_SHARE * run.tool_calls
-    if salvaged and effective.is_on("run.errors_hidden"):
-        stream.others["salvaged"] = _of_run(Mode.SALVAGED, run, key, run.errors)
+    is_salvaged = run.errors >= SALVAGED_ERRORS and run.errors >= SALVAGED_SHARE * run.tool_calls
+    if is_salvaged and effective.is_on("run.errors_hidden"):
+        salvaged = stream.others["salvaged"] = _of_run(Mode.SALVAGED, run, key, run.errors)
+        salvaged.per_hour_nano = None
     return True
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from agentops.alerts.actions import Signal
 from agentops.domain import alerting
-from agentops.domain.findings import Finding, Mode, title
+from agentops.domain.findings import Finding, Mode, Severity, pattern, title
 from agentops.runs.api import from_ns, usd
 from agentops.runs.findings import Place, Scope, StoredFinding
 from agentops.watch.spans import RunFacts
@@ -17,6 +17,8 @@ from agentops.watch.streams import Noted, Stream
 
 #: A finding that only goes on is told again no sooner.
 AGAIN = timedelta(seconds=10)
+#: What was over so long ago is found when it is sent, and wakes nobody.
+HISTORY = timedelta(days=1)
 #: What is found in a run and said of its service: it is over, and one is like the other.
 _OF_SERVICE = frozenset({Mode.SALVAGED})
 
@@ -63,8 +65,10 @@ class Report:
         seconds = now.timestamp()
         is_news = noted is None or noted.severity != finding.severity
         noted = noted or Noted(mark)
-        if is_news or (is_open and seconds - noted.reported_at >= AGAIN.total_seconds()):
-            self.signals.append(_signal(stream.place, run, finding, finding.count - noted.reported_count))
+        is_due = is_news or (is_open and seconds - noted.reported_at >= AGAIN.total_seconds())
+        if is_due and not _is_quiet(stream, run, finding, now):
+            times = finding.count - noted.reported_count
+            self.signals.append(_signal(stream.place, run, finding, times, now=now))
             noted.reported_at, noted.reported_count = seconds, finding.count
         noted.mark, noted.severity, noted.is_open = mark, str(finding.severity), is_open
         stream.noted[name] = noted
@@ -81,6 +85,19 @@ class Report:
         self.ended |= {key for key, goes_on in by_kind.items() if not goes_on}
 
 
+def _is_quiet(stream: Stream, run: RunFacts, finding: Finding, now: datetime) -> bool:
+    """Whether a finding is nobody's business any more, or is said already by another one.
+
+    A clock that is slow must keep no alert back: only a run that has ended is history.
+    """
+    if run.is_over and now - from_ns(finding.latest_ns) > HISTORY:
+        return True
+    found = stream.findings().values()
+    return finding.mode is Mode.BUDGET and any(
+        goes_on and other.severity is Severity.PAGE and other is not finding for other, goes_on in found
+    )
+
+
 #: What is found in fewer runs of a session is found in these themselves.
 FEWEST_TRACES = 3
 
@@ -94,7 +111,7 @@ def fingerprint(place: Place, trace_id: bytes, mode: str, kind: str) -> str:
     return alerting.fingerprint(kind, place.service, run=trace_id)
 
 
-def _signal(place: Place, run: RunFacts, finding: Finding, times: int) -> Signal:
+def _signal(place: Place, run: RunFacts, finding: Finding, times: int, *, now: datetime) -> Signal:
     of_session = place.scope is Scope.SESSION
     of_service = finding.mode in _OF_SERVICE
     return Signal(
@@ -103,7 +120,7 @@ def _signal(place: Place, run: RunFacts, finding: Finding, times: int) -> Signal
         service=place.service,
         title=title(finding),
         evidence=evidence(finding, run) | ({"run": run.trace_id.hex()} if of_session or of_service else {}),
-        seen_at=from_ns(finding.latest_ns),
+        seen_at=min(now, from_ns(finding.latest_ns)),
         observations=max(1, times),
         run=None if of_session or of_service else run.trace_id,
         session=None if of_service else place.key if of_session else run.session,
@@ -126,6 +143,7 @@ def evidence(finding: Finding, run: RunFacts) -> dict[str, Any]:
         "period": finding.period,
         "count": finding.count,
         "since": from_ns(finding.began_ns).isoformat(),
+        "pattern": pattern(finding),
         "what": finding.labels,
         "agents": finding.agents,
         "cost_usd": None if unknown else usd(finding.spent_nano),

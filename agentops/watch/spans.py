@@ -8,8 +8,8 @@ from datetime import date, datetime
 from typing import Any
 
 import orjson
-from django.db import connection
 
+from agentops.columns import Byteas, Column, Integers, Texts, books_cursor, transpose
 from agentops.domain.spans import COSTED_KINDS, DEFAULT_ENVIRONMENT
 from agentops.domain.steps import Seen
 from agentops.runs import messages
@@ -65,13 +65,14 @@ class RunFacts:
 
 # Row by row, whatever the planner thinks of the spans: each is found by the index of its one partition.
 SPANS = """
-SELECT k.service, k.trace_id, k.span_id, s.* FROM unnest(%s::text[], %s::bytea[], %s::bytea[], %s::bigint[], %s::date[])
+SELECT k.service, k.trace_id, k.span_id, s.*
+FROM unnest(%b::text[], %b::bytea[], %b::bytea[], %b::bigint[], %b::bigint[])
     AS k (service, trace_id, span_id, start_ns, received_on)
 CROSS JOIN LATERAL (
     SELECT s.kind, s.is_error, s.agent, s.tool, s.start_ns, s.end_ns, s.cost_nano,
         coalesce(s.input_tokens, 0) + coalesce(s.output_tokens, 0), s.content
-    FROM spans s WHERE s.received_on = k.received_on AND s.trace_id = k.trace_id AND s.start_ns = k.start_ns
-        AND s.span_id = k.span_id AND s.service = k.service AND s.merged_into IS NULL
+    FROM spans s WHERE s.received_on = DATE '1970-01-01' + k.received_on::int AND s.trace_id = k.trace_id
+        AND s.start_ns = k.start_ns AND s.span_id = k.span_id AND s.service = k.service AND s.merged_into IS NULL
     OFFSET 0
 ) AS s
 """
@@ -79,19 +80,20 @@ CROSS JOIN LATERAL (
 ON = f"""
 SELECT k.service, k.trace_id, s.span_id, s.kind, s.is_error, s.agent, s.tool, s.start_ns, s.end_ns, s.cost_nano,
     s.tokens, s.content
-FROM unnest(%s::bytea[], %s::text[], %s::date[]) WITH ORDINALITY AS k (trace_id, service, since, place)
+FROM unnest(%b::bytea[], %b::text[], %b::bigint[]) WITH ORDINALITY AS k (trace_id, service, since, place)
 CROSS JOIN LATERAL (
     SELECT s.*, coalesce(s.input_tokens, 0) + coalesce(s.output_tokens, 0) AS tokens FROM spans s
-    WHERE s.received_on >= k.since AND s.trace_id = k.trace_id AND s.service = k.service AND s.merged_into IS NULL
+    WHERE s.received_on >= DATE '1970-01-01' + k.since::int AND s.trace_id = k.trace_id AND s.service = k.service
+        AND s.merged_into IS NULL
         AND (s.kind IN ({", ".join(str(int(kind)) for kind in sorted(WATCHED_KINDS))}) OR s.parent_span_id IS NULL)
     OFFSET 0
 ) AS s
-WHERE (k.place, s.start_ns, s.span_id) > (1, %s::bigint, %s::bytea)
-ORDER BY k.place, s.start_ns, s.span_id LIMIT %s
+WHERE (k.place, s.start_ns, s.span_id) > (1, %b::bigint, %b::bytea)
+ORDER BY k.place, s.start_ns, s.span_id LIMIT %b::bigint
 """
 PLACES = """
-SELECT l.service, l.trace_id, l.span_id, l.start_ns, l.received_on
-FROM unnest(%s::text[], %s::bytea[], %s::bytea[]) AS k (service, trace_id, span_id)
+SELECT l.service, l.trace_id, l.span_id, l.start_ns, l.received_on - DATE '1970-01-01'
+FROM unnest(%b::text[], %b::bytea[], %b::bytea[]) AS k (service, trace_id, span_id)
 JOIN span_ledger l USING (trace_id, span_id, service)
 """
 RUNS = f"""
@@ -99,15 +101,15 @@ SELECT r.trace_id, r.service, r.session, r."user", r.feature, coalesce(r.environ
     r.has_root, r.root_error OR r.last_error, r.llm_calls, r.tool_calls, r.steps, r.errors, r.cost_nano,
     r.unpriced_calls, r.input_tokens + r.output_tokens, r.started_at, r.latest_at,
     (r.first_received_at AT TIME ZONE 'UTC')::date
-FROM unnest(%s::bytea[], %s::text[]) AS k (trace_id, service) JOIN runs r USING (trace_id, service)
+FROM unnest(%b::bytea[], %b::text[]) AS k (trace_id, service) JOIN runs r USING (trace_id, service)
 """
 AGENTS = """
 SELECT k.service, k.trace_id, k.span_id, s.agent
-FROM unnest(%s::text[], %s::bytea[], %s::bytea[], %s::bigint[], %s::date[])
+FROM unnest(%b::text[], %b::bytea[], %b::bytea[], %b::bigint[], %b::bigint[])
     AS k (service, trace_id, span_id, start_ns, since)
 CROSS JOIN LATERAL (
-    SELECT s.agent FROM spans s WHERE s.received_on >= k.since AND s.trace_id = k.trace_id AND s.start_ns = k.start_ns
-        AND s.span_id = k.span_id AND s.service = k.service AND s.agent IS NOT NULL
+    SELECT s.agent FROM spans s WHERE s.received_on >= DATE '1970-01-01' + k.since::int AND s.trace_id = k.trace_id
+        AND s.start_ns = k.start_ns AND s.span_id = k.span_id AND s.service = k.service AND s.agent IS NOT NULL
     OFFSET 0
 ) AS s
 """
@@ -121,13 +123,13 @@ def read_spans(waiting: Iterable[Waiting]) -> dict[RunKey, list[Read]]:
         for place in row.places:
             key = (row.service, row.trace_id, place.span_id)
             if place.start_ns:
-                known.append((*key, place.start_ns, row.received_on))
+                known.append((*key, place.start_ns, (row.received_on - _EPOCH).days))
             else:
                 unknown.append(key)
     if unknown:
-        known += _ask(PLACES, _columns(unknown, 3))
+        known += _ask(PLACES, _SPAN, unknown)
     found: dict[RunKey, list[Read]] = {}
-    for service, read in _told(_ask(SPANS, _columns(known, 5))):
+    for service, read in _told(_ask(SPANS, _PLACED, known)):
         found.setdefault((read.seen.trace_id, service), []).append(read)
     return found
 
@@ -137,8 +139,12 @@ def read_on(runs: Sequence[tuple[RunKey, date]], *, after: tuple[int, bytes], li
 
     Of the first run those spans after a start and a span id; as many of all as ``limit`` says.
     """
-    rows = [(trace_id, service, since) for (trace_id, service), since in runs]
-    found = _told(_ask(ON, [*_columns(rows, 3), *after, limit]))
+    if not runs:
+        return []
+    rows = [(*key, (since - _EPOCH).days) for key, since in runs]
+    with books_cursor() as cursor:
+        cursor.execute(ON, [*transpose((Byteas, Texts, Integers), rows), *after, limit])
+        found = _told(cursor.fetchall())
     return [((read.seen.trace_id, service), read) for service, read in found]
 
 
@@ -147,7 +153,7 @@ def _told(rows: Iterable[Sequence[Any]]) -> list[tuple[str, Read]]:
     found: list[tuple[str, Read]] = []
     silent: list[SpanKey] = []
     for service, trace_id, span_id, kind, *rest, tokens, content in rows:
-        seen = Seen(bytes(trace_id), bytes(span_id), kind, *rest)
+        seen = Seen(trace_id, span_id, kind, *rest)
         told = orjson.loads(content) if content else {}
         if kind in _MODELS and not ("output" in told or "requested_tools" in told or "sketch" in told):
             silent.append((seen.trace_id, seen.span_id, service))
@@ -166,28 +172,28 @@ def _with_logs(read: Read, told: dict[str, Any] | None) -> Read:
 
 def read_runs(keys: Iterable[RunKey]) -> dict[RunKey, RunFacts]:
     """What is known of some runs."""
-    wanted = sorted(keys)
-    rows = _ask(RUNS, [[key[0] for key in wanted], [key[1] for key in wanted]])
-    facts = [RunFacts(bytes(trace_id), *rest) for trace_id, *rest in rows]
+    facts = [RunFacts(*row) for row in _ask(RUNS, (Byteas, Texts), sorted(keys))]
     return {run.key: run for run in facts}
 
 
 def agents_of(spans: Sequence[tuple[SpanKey, int, date]]) -> dict[SpanKey, str]:
     """Which agents some spans belong to by now; (key, start in ns, a day on or before which it came) each."""
-    if not spans:
-        return {}
-    rows = [(service, trace_id, span_id, start, since) for (trace_id, span_id, service), start, since in spans]
-    return {
-        (bytes(trace), bytes(span), service): agent for service, trace, span, agent in _ask(AGENTS, _columns(rows, 5))
-    }
+    rows = [
+        (service, trace_id, span_id, start, (since - _EPOCH).days)
+        for (trace_id, span_id, service), start, since in spans
+    ]
+    found = _ask(AGENTS, _PLACED, rows)
+    return {(trace_id, span_id, service): agent for service, trace_id, span_id, agent in found}
 
 
-def _columns(rows: Sequence[Sequence[Any]], count: int) -> list[list[Any]]:
-    return [[row[at] for row in rows] for at in range(count)]
+_EPOCH = date(1970, 1, 1)
+_SPAN: tuple[type[Column], ...] = (Texts, Byteas, Byteas)
+_PLACED: tuple[type[Column], ...] = (*_SPAN, Integers, Integers)
 
 
-def _ask(statement: str, parameters: list[Any]) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, parameters)
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-    return rows
+def _ask(statement: str, types: Sequence[type[Column]], rows: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
+    if not rows:
+        return []
+    with books_cursor() as cursor:
+        cursor.execute(statement, transpose(types, rows))
+        return cursor.fetchall()

@@ -16,7 +16,7 @@ from agentops.watch import rules, usual
 
 KIND = "cost.velocity"
 #: What is usual is asked for again no sooner, and a service is judged again no sooner, in seconds.
-_FRESH_SECONDS, _EVERY_SECONDS = 600.0, 5.0
+_FRESH_SECONDS, _COLD_SECONDS, _EVERY_SECONDS = 600.0, 60.0, 5.0
 
 
 class Speeds:
@@ -60,7 +60,7 @@ class Speeds:
     def _baseline(self, service: str, now: datetime) -> Baseline:
         clock = time.monotonic()
         known = self._baselines.get(service)
-        if known is None or clock - known[0] >= _FRESH_SECONDS:
+        if known is None or clock - known[0] >= (_COLD_SECONDS if known[1].is_cold else _FRESH_SECONDS):
             known = self._baselines[service] = (clock, usual_hours(service, now=now))
         return known[1]
 

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 from django.db import connection
 
+from agentops.columns import Column, Integers, Texts, books_cursor, transpose
 from agentops.domain.findings import Finding
 from agentops.domain.hidden import Failure
 from agentops.domain.loops import Watch
@@ -82,16 +83,17 @@ _remembered: OrderedDict[Place, Stream] = OrderedDict()
 
 VERSIONS = """
 SELECT service, scope, key, version FROM watch_stream
-JOIN unnest(%s::text[], %s::smallint[], %s::text[]) AS u (service, scope, key) USING (service, scope, key)
+JOIN unnest(%b::text[], %b::bigint[], %b::text[]) AS u (service, scope, key) USING (service, scope, key)
 """
 STATES = """
 SELECT service, scope, key, version, state FROM watch_stream
-JOIN unnest(%s::text[], %s::smallint[], %s::text[]) AS u (service, scope, key) USING (service, scope, key)
+JOIN unnest(%b::text[], %b::bigint[], %b::text[]) AS u (service, scope, key) USING (service, scope, key)
 """
 SAVE = """
 INSERT INTO watch_stream AS s (service, scope, key, state, version, touched_at)
-SELECT service, scope, key, state, version, %s
-FROM unnest(%s::text[], %s::smallint[], %s::text[], %s::text[], %s::int[]) AS u (service, scope, key, state, version)
+SELECT service, scope, key, state, version, now()
+FROM unnest(%b::text[], %b::bigint[], %b::text[], %b::text[], %b::bigint[]) AS u (service, scope, key, state, version)
+ORDER BY service, scope, key
 ON CONFLICT (service, scope, key) DO UPDATE
 SET state = EXCLUDED.state, version = EXCLUDED.version, touched_at = EXCLUDED.touched_at
 """
@@ -111,20 +113,20 @@ def read(places: Iterable[Place]) -> dict[Place, Stream]:
             unknown.append(place)
         else:
             found[place] = Stream(place, Watch(is_session=place.scope is Scope.SESSION))
-    for row in _ask(STATES, unknown) if unknown else ():
+    for row in _ask(STATES, unknown):
         place = _place(row)
         found[place] = load(place, row[3], row[4])
     return found
 
 
-def write(streams: Sequence[Stream], *, now: datetime) -> None:
-    """Write streams back. One statement. Whoever calls it forgets them when the transaction fails (``forget``)."""
-    columns = _columns([stream.place for stream in streams])
+def write(streams: Sequence[Stream]) -> None:
+    """Write streams back. One statement. When the transaction fails, trust the rows (``forget_remembered``)."""
+    rows = []
     for stream in streams:
         stream.version += 1
-    states = [stream.dump().decode() for stream in streams]
-    with connection.cursor() as cursor:
-        cursor.execute(SAVE, [now, *columns, states, [stream.version for stream in streams]])
+        rows.append((*_key(stream.place), stream.dump().decode(), stream.version))
+    with books_cursor() as cursor:
+        cursor.execute(SAVE, transpose((*_KEY, Texts, Integers), rows))
     for stream in streams:
         _remembered[stream.place] = stream
         _remembered.move_to_end(stream.place)
@@ -152,15 +154,19 @@ def prune(*, now: datetime) -> None:
                 return
 
 
+_KEY: tuple[type[Column], ...] = (Texts, Integers, Texts)
+
+
+def _key(place: Place) -> tuple[str, int, str]:
+    return place.service, int(place.scope), place.key
+
+
 def _ask(statement: str, places: Sequence[Place]) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, _columns(places))
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-    return rows
-
-
-def _columns(places: Sequence[Place]) -> list[list[Any]]:
-    return [[p.service for p in places], [int(p.scope) for p in places], [p.key for p in places]]
+    if not places:
+        return []
+    with books_cursor() as cursor:
+        cursor.execute(statement, transpose(_KEY, [_key(place) for place in places]))
+        return cursor.fetchall()
 
 
 def _place(row: Sequence[Any]) -> Place:

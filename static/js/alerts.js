@@ -171,9 +171,10 @@
   showSwitches();
 
   // --- Picking rows of the inbox
-  const all = document.querySelector("[data-pick-all]");
+  const pickAll = () => document.querySelector("[data-pick-all]");
   const picks = () => [...document.querySelectorAll("[data-pick]")];
   const showPicked = () => {
+    const all = pickAll();
     if (!all) return;
     const boxes = picks();
     const picked = boxes.filter((box) => box.checked).length;
@@ -183,8 +184,9 @@
     for (const button of document.querySelectorAll("[data-for-picked]")) button.disabled = !picked;
   };
   document.addEventListener("change", (event) => {
-    if (event.target === all) for (const box of picks()) box.checked = all.checked;
-    if (event.target === all || event.target.matches("[data-pick]")) showPicked();
+    const isAll = event.target === pickAll();
+    if (isAll) for (const box of picks()) box.checked = event.target.checked;
+    if (isAll || event.target.matches("[data-pick]")) showPicked();
   });
   document.addEventListener("htmx:afterSettle", showPicked);
   showPicked();
@@ -195,6 +197,13 @@
     if (region !== event.target || !region.querySelector("details[data-menu][open]")) return;
     event.preventDefault();
     region.dataset.late = "yes";
+  });
+  // What was chosen closes its menu, and leaves the focus where the person was.
+  document.addEventListener("submit", (event) => {
+    const menu = event.target.querySelector("details[data-menu][open]");
+    if (!menu) return;
+    menu.open = false;
+    (menu.closest("[data-row]")?.querySelector("a") || menu.querySelector("summary")).focus();
   });
   document.addEventListener(
     "toggle",

@@ -112,7 +112,16 @@
     await Plotly.react(div, traces, layout, CONFIG);
     message(div, json.traces.length ? "" : json.empty || "Nothing in this range.");
     legend(div);
+    follow(div);
   };
+  // A chart that is as high as what stands beside it, and whose legend has just taken some of that, is drawn anew.
+  const heights = new ResizeObserver((entries) => {
+    for (const { target } of entries) {
+      const drawn = target.querySelector(".main-svg")?.clientHeight;
+      if (drawn && target.clientHeight && drawn !== target.clientHeight) Plotly.Plots.resize(target);
+    }
+  });
+  const follow = (div) => div.hasAttribute("data-grows") && heights.observe(div);
   const legend = (div) => {
     const box = document.querySelector(`[data-legend-of="${CSS.escape(div.id)}"]`);
     if (!box) return;

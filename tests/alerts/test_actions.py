@@ -190,6 +190,9 @@ def test_a_silence_to_come_covers_nothing_yet(ada: User) -> None:
     opened()
     actions.create_silence(matchers={"kind": "loop.*"}, starts_at=NOW + HOUR, ends_at=NOW + 2 * HOUR, by=ada, now=NOW)
     assert Alert.objects.get().state == "firing"
+    assert actions.settle(now=NOW + 59 * MINUTE) == []
+    assert [alert.state for alert in actions.settle(now=NOW + HOUR)] == ["silenced"]
+    assert [alert.state for alert in actions.settle(now=NOW + 2 * HOUR)] == ["firing"]
 
 
 def test_notes_need_words(ada: User) -> None:

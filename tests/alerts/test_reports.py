@@ -60,10 +60,13 @@ def test_several_signals_of_one_fingerprint_in_a_report_are_one() -> None:
 
 
 def test_what_is_somebody_else_s_is_another_alert() -> None:
-    raised(
-        signal(1), signal(2), signal(1, kind="loop.cycle"), signal(1, service="other"), signal(1, user="tom"), now=NOW
-    )
+    raised(signal(1), signal(2), signal(1, kind="loop.cycle"), signal(1, service="other"), signal(1, run=None), now=NOW)
     assert Alert.objects.count() == 5
+
+
+def test_what_becomes_known_of_a_run_later_makes_no_other_alert_of_it() -> None:
+    raised(signal(1, session=None, user=None), signal(1, session="late", user="tom"), now=NOW)
+    assert Alert.objects.count() == 1
 
 
 def test_the_severity_only_rises() -> None:
@@ -214,7 +217,7 @@ def test_a_silence_keeps_a_new_alert_and_one_that_comes_back_quiet(ada: User) ->
     actions.create_silence(matchers={"kind": "loop.*", "user": "maria"}, ends_at=NOW + 60 * MINUTE, by=ada, now=NOW)
     [alert] = raised(signal(), now=NOW)
     assert alert.state == "silenced"
-    raised(signal(user="tom"), now=NOW)
+    raised(signal(2, user="tom"), now=NOW)
     assert Alert.objects.get(user="tom").state == "firing"
     clear([signal().fingerprint], now=NOW)
     actions.settle(now=NOW + MINUTE)

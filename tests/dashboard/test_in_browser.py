@@ -94,7 +94,7 @@ def test_pages_are_accessible_and_nothing_is_cut(page: Page, complaints: list[st
     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
     page.set_viewport_size({"width": width, "height": 844})
     sign_in(page, "/setup/")
-    for path in ("/setup/", "/operations/", "/nowhere/"):
+    for path in ("/setup/", "/operations/", "/what-if/", "/what-if/?incident=rotation&budget=20", "/nowhere/"):
         page.goto(path)
         assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth"), path
         found = Axe().run(page)
@@ -112,4 +112,52 @@ def test_the_keyboard_goes_everywhere(page: Page, complaints: list[str]) -> None
     page.wait_for_url("**/operations/")
     page.keyboard.press("/")
     expect(page.locator("#search")).to_be_focused()
+    assert complaints == []
+
+
+def test_eleven_days_are_replayed_and_can_be_stopped_anywhere(page: Page, complaints: list[str]) -> None:
+    sign_in(page, "/what-if/")
+    without = page.locator("[data-film-without]")
+    expect(without).to_have_text("$47,203")
+    page.get_by_role("button", name="Replay").click()
+    expect(page.locator(".who")).to_have_attribute("data-state", "calm")
+    expect(page.locator(".talk-line").first).to_contain_text("turn 1,", timeout=10_000)
+    page.get_by_role("button", name="Skip to the alert").click()
+    expect(page.locator(".who")).to_have_attribute("data-state", "warned", timeout=10_000)
+    expect(page.locator(".talk-note")).to_contain_text("Warning after 3 min 28 s")
+    page.get_by_role("button", name="Pause").click()
+    still = without.text_content()
+    place = page.get_by_label("Place in the replay")
+    place.fill("500")
+    expect(without).not_to_have_text(still or "")
+    expect(page.locator("[data-film-with]")).to_have_text("$1.20")
+    expect(page.locator(".who")).to_have_attribute("data-state", "paged")
+    place.fill("1000")
+    expect(without).to_have_text("$47,203")
+    expect(page.locator("[data-film-count]")).to_have_text("36,554")
+
+    page.get_by_role("combobox", name="What happened").select_option("rotation")
+    expect(page.locator("#story-title")).to_have_text("Three searches in rotation")
+    expect(without).to_have_text("$33.05")
+    assert "incident=rotation" in page.url
+    page.get_by_role("link", name="Linear").click()
+    expect(page.get_by_role("link", name="Linear")).to_have_attribute("aria-current", "true")
+    page.get_by_role("combobox", name="With the watch").select_option("60")
+    expect(page.get_by_text("with it, stopped by a person, 1 hour")).to_be_visible()
+    expect(page.get_by_role("link", name="Linear")).to_have_attribute("aria-current", "true")
+    expect(page.locator(".what-if-stage")).to_have_count(1)
+    assert complaints == []
+
+
+def test_whoever_wants_no_motion_gets_a_picture_a_second(page: Page, complaints: list[str]) -> None:
+    page.emulate_media(reduced_motion="reduce")
+    sign_in(page, "/what-if/")
+    page.evaluate("""() => {
+      window.pictures = new Set();
+      new MutationObserver(() => window.pictures.add(document.querySelector("[data-film-head]").getAttribute("x1")))
+        .observe(document.querySelector("[data-film-head]"), { attributes: true });
+    }""")
+    page.get_by_role("button", name="Replay").click()
+    page.wait_for_timeout(2600)
+    assert page.evaluate("window.pictures.size") <= 4
     assert complaints == []

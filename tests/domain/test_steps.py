@@ -121,6 +121,20 @@ def test_the_words_of_a_message_are_what_was_said_and_not_the_json_around_it() -
     )
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"id": "chatcmpl-7", "content": "Which one?"},
+        {"id": "msg_7", "type": "message", "role": "assistant", "content": [{"type": "text", "text": "Which one?"}]},
+        {"id": "7", "choices": [{"index": 0, "message": {"role": "assistant", "content": "Which one?"}}]},
+        {"candidates": [{"content": {"parts": [{"text": "Which one?"}]}, "finishReason": "STOP"}]},
+    ],
+)
+def test_the_id_of_an_answer_is_none_of_its_words(answer: object) -> None:
+    made = step({"output": orjson.dumps(answer).decode()}, Kind.LLM)
+    assert made.what == digest("Which one?")
+
+
 def test_json_that_is_the_answer_is_taken_as_it_is() -> None:
     one, other = ('{"score": 3, "value": "good"}', '{"score": 4, "value": "good"}')
     assert step({"output": one}, Kind.LLM).what != step({"output": other}, Kind.LLM).what

@@ -30,7 +30,7 @@ PAGES = (
     "/runs/{hostile_run}/", "/runs/{hostile_run}/{hostile_step}/", "/spend/", "/spend/?by=model&range=30d",
     "/spend/?by=user", "/spend/outlook/", "/statements/", "/invoices/", "/setup/", "/operations/", "/api/v1/docs",
     "/prices/", "/prices/new/?kind=model", "/prices/mapping/", "/prices/mapping/new/", "/prices/unpriced/",
-    "/prices/repricing/",
+    "/prices/repricing/", "/alerts/", "/alerts/?state=resolved&kind=loop.repeat", "/alerts/silences/",
 )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from agentops.demo.history import Past, load
 from agentops.demo.live import Traffic, run
 from agentops.demo.people import began_on, create_people, demo_key, demo_password, home
 from agentops.demo.settled import settle
+from agentops.demo.story import Story
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -36,8 +37,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add the options."""
         parser.add_argument("--send-to", default="http://127.0.0.1:8000/", metavar="URL", help="where agentops answers")
+        parser.add_argument("--story", choices=list(Story), default=Story.USUAL, help="what goes wrong, and when")
 
-    def handle(self, *_args: Any, send_to: str, **_options: Any) -> None:
+    def handle(self, *_args: Any, send_to: str, story: str, **_options: Any) -> None:
         """Send until a signal comes."""
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -57,4 +59,4 @@ class Command(BaseCommand):
                 logger.warning("the history is incomplete: %s", error)
 
         threading.Thread(target=fill_in, daemon=True).start()
-        run(Traffic(str(time.time_ns())), Exporter(send_to, key, stop), stop)
+        run(Traffic(str(time.time_ns()), story=Story(story)), Exporter(send_to, key, stop), stop)

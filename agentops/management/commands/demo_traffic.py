@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand
 from agentops.demo.exporter import Exporter
 from agentops.demo.live import SESSION_SECONDS, Traffic, run
 from agentops.demo.people import demo_key
+from agentops.demo.story import Story
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -27,12 +28,13 @@ class Command(BaseCommand):
         """Add the options."""
         parser.add_argument("--url", default="http://127.0.0.1:8000/", help="where agentops answers")
         parser.add_argument("--session-seconds", type=float, default=SESSION_SECONDS, help="mean time between sessions")
+        parser.add_argument("--story", choices=list(Story), default=Story.USUAL, help="what goes wrong, and when")
         parser.add_argument("--seed", default="", help="the same seed sends the same sessions (default: the time)")
 
-    def handle(self, *_args: Any, url: str, session_seconds: float, seed: str, **_options: Any) -> None:
+    def handle(self, *_args: Any, url: str, session_seconds: float, seed: str, story: str, **_options: Any) -> None:
         """Send until a signal comes."""
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
-        traffic = Traffic(seed or str(time.time_ns()), session_seconds=session_seconds)
+        traffic = Traffic(seed or str(time.time_ns()), session_seconds=session_seconds, story=Story(story))
         run(traffic, Exporter(url, demo_key(), stop), stop)

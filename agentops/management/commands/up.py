@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from agentops.demo.story import Story
 from agentops.embedded.home import AlreadyRunningError, Home
 
 if TYPE_CHECKING:
@@ -34,13 +35,16 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Add the options."""
         parser.add_argument("--demo", action="store_true", help="fill in a history and send simulated live traffic")
+        parser.add_argument(
+            "--story", choices=list(Story), default=Story.USUAL, help="with --demo: what goes wrong, and when"
+        )
 
-    def handle(self, *_args: Any, demo: bool, **_options: Any) -> None:
+    def handle(self, *_args: Any, demo: bool, story: str, **_options: Any) -> None:
         """Take the port, then become the supervisor, which needs no Django and none of its memory."""
         listener = _listen(Home(settings.HOME))
         listener.set_inheritable(True)
         os.chdir(settings.BASE_DIR)
-        arguments = _supervisor_arguments(listener, demo=demo)
+        arguments = _supervisor_arguments(listener, demo=demo, story=story)
         sys.stdout.flush()
         os.execv(sys.executable, [sys.executable, "-m", "agentops.embedded", *arguments])  # noqa: S606  (no shell)
 
@@ -67,7 +71,7 @@ def _listen(home: Home) -> socket.socket:
         raise CommandError(message) from None
 
 
-def _supervisor_arguments(listener: socket.socket, *, demo: bool) -> list[str]:
+def _supervisor_arguments(listener: socket.socket, *, demo: bool, story: str) -> list[str]:
     python = shlex.quote(sys.executable)
     url = _url(listener)
     web = _UVICORN.format(fd=listener.fileno(), backlog=_BACKLOG)
@@ -83,7 +87,7 @@ def _supervisor_arguments(listener: socket.socket, *, demo: bool) -> list[str]:
     arguments += [f"--run=web-{number}={python} {web}" for number in range(1, workers + 1)]
     arguments += [f"--run={role}={python} -m agentops.celery {role} WARNING" for role in ("worker", "watch", "beat")]
     if demo:
-        arguments.append(f"--later=demo={python} manage.py demo --send-to {url}")
+        arguments.append(f"--later=demo={python} manage.py demo --send-to {url} --story {story}")
     return arguments
 
 
