@@ -23,7 +23,7 @@ __all__ = ["DEFAULTS", "SETTINGS", "SWITCHES", "Decided", "Effective", "Rulebook
 #: Who may decide.
 WRITES = Role.OWNER
 #: The live topic of rules and their dry runs.
-TOPIC = "watch-rules"
+TOPIC = "watch_rules"
 #: Decisions follow each other, so that their ids become visible in their order.
 LOCK = "SELECT pg_advisory_xact_lock(4206910)"
 _OF_DOMAIN = frozenset(Rules.__slots__)

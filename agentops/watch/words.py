@@ -24,7 +24,8 @@ def differences(
     if not service:
         everywhere = Decided()
     holds = {} if everywhere is None else {name: value for name, value, _ in _lines(_all_of(everywhere))}
-    nothing = {name: _nothing(service, holds.get(name)) for name in order}
+    usual = None if everywhere is None else ToolUse.NORMAL  # of a tool about which nothing is decided
+    nothing = {name: _nothing(service, holds.get(name, usual)) for name in order}
     return [
         (name, old.get(name, nothing[name]), new.get(name, nothing[name]))
         for name in sorted(order, key=lambda name: (order[name], name))
