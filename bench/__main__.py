@@ -87,13 +87,14 @@ def _watch(cases: int) -> None:
     _table("Watching: microseconds a step, with the content parsed as JSON to compare", tuple(rows[0]), rows)
     found = watch.table(cases)
     print(f"\nLabelled runs\n{found}")
-    for kind, figures in (("watch_recall", watch.families(found)), ("watch_precision", watch.kinds(found))):
+    for kind, figures in (
+        ("watch_recall", watch.families(found)),
+        ("watch_precision", watch.kinds(found)),
+        ("watch_false_alarms", watch.false_alarms(found)),
+    ):
         for row in figures:
             _emit(kind, row)
-        _table(kind.replace("_", ": ").capitalize(), tuple(figures[0]), figures)
-    false = watch.false_alarms(found)
-    _emit("watch_false_alarms", false)
-    _table("Watch: alarms for work that only looks like a loop", tuple(false), [false])
+        _table(kind.replace("_", " ").capitalize(), tuple(figures[0]), figures)
 
 
 def _ingest(instance: Instance, key: str, spans: int) -> bool:

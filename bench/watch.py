@@ -19,6 +19,7 @@ from agentops.domain.steps import Seen, Step, step_of
 
 BATCHES = (1, 8, 64)
 _TIMED_CASES, _REPEATS = 176, 5
+_NO_LOOPS = (Family.BUSY, Family.HARDER_BUSY)
 
 Texts = list[tuple[Seen, dict[str, object]]]
 
@@ -77,7 +78,7 @@ def families(found: Confusion) -> list[dict[str, Any]]:
             "steps_until": found.until(family),
         }
         for family in Family
-        if family is not Family.BUSY
+        if family not in _NO_LOOPS
     ]
 
 
@@ -95,13 +96,17 @@ def kinds(found: Confusion) -> list[dict[str, Any]]:
     ]
 
 
-def false_alarms(found: Confusion) -> dict[str, Any]:
+def false_alarms(found: Confusion) -> list[dict[str, Any]]:
     """How often somebody is warned or woken for nothing."""
-    return {
-        "cases": sum(row.cases for row in found.rows if row.family is Family.BUSY),
-        "warnings_per_1000": round(found.false(Severity.WARN), 1),
-        "pages_per_1000": round(found.false(Severity.PAGE), 1),
-    }
+    return [
+        {
+            "family": family.value,
+            "cases": sum(row.cases for row in found.rows if row.family is family),
+            "warnings_per_1000": round(found.false(Severity.WARN, family), 1),
+            "pages_per_1000": round(found.false(Severity.PAGE, family), 1),
+        }
+        for family in _NO_LOOPS
+    ]
 
 
 def _steps(run: Texts) -> list[Step]:

@@ -9,8 +9,8 @@ from datetime import datetime
 from django.db.models import Case, Count, F, IntegerField, Q, QuerySet, Value, When
 
 from agentops.accounts.models import User
-from agentops.alerts.models import Alert, Note, Silence
-from agentops.domain.alerting import SEVERITIES, Severity, State, matches, rank
+from agentops.alerts.models import Alert, Note, Silence, StormMember
+from agentops.domain.alerting import SEVERITIES, Severity, State, fingerprint, matches, rank
 
 #: Silences in force that are looked at; nobody has that many.
 MAX_SILENCES = 1_000
@@ -184,6 +184,14 @@ def silence_of(labels: Mapping[str, str | None], *, now: datetime) -> Silence | 
     """The silence in force that covers an alert, the longest one."""
     fitting = [silence for silence in active_silences(now=now) if matches(silence.matchers, labels)]
     return max(fitting, key=lambda silence: silence.ends_at, default=None)
+
+
+def open_of_run(kind: str, service: str, *, run: bytes, session: str = "") -> Alert | None:
+    """The open alert of a kind that is of a run, or of a session where one is given; it may be a storm's."""
+    key = fingerprint(kind, service, session=session) if session else fingerprint(kind, service, run=run)
+    of_it = Q(fingerprint=key) | Q(pk__in=StormMember.objects.filter(fingerprint=key).values("storm"))
+    alerts = _with_people(Alert.objects.filter(of_it).exclude(state=State.RESOLVED))
+    return alerts.order_by("is_storm", "-id").first()
 
 
 def open_services(kind: str) -> dict[str, str]:

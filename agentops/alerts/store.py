@@ -20,16 +20,16 @@ Pair = tuple[str, str]
 #: Reports about one kind and service follow each other: what a storm is depends on all of them.
 LOCK = "SELECT pg_advisory_xact_lock(4206905, number) FROM unnest(%s::int[]) AS number"
 #: The latest alert of each fingerprint, and what was opened lately of each kind and service.
-READ = """
-SELECT a.* FROM alerts_alert a WHERE a.id IN (
-  SELECT latest.id FROM unnest(%s::text[]) AS asked(fingerprint) CROSS JOIN LATERAL (
-    SELECT id FROM alerts_alert WHERE fingerprint = asked.fingerprint ORDER BY id DESC LIMIT 1) AS latest
-  UNION ALL
-  SELECT recent.id FROM unnest(%s::text[], %s::text[]) AS pair(kind, service) JOIN alerts_alert recent
-    ON recent.kind = pair.kind AND recent.service = pair.service AND recent.opened_at > %s
-    AND NOT recent.is_storm AND recent.group_id IS NULL)
-ORDER BY a.fingerprint, a.id FOR UPDATE OF a
+CONCERNED = """
+SELECT latest.id FROM unnest(%s::text[]) AS asked(fingerprint) CROSS JOIN LATERAL (
+  SELECT id FROM alerts_alert WHERE fingerprint = asked.fingerprint ORDER BY id DESC LIMIT 1) AS latest
+UNION
+SELECT recent.id FROM unnest(%s::text[], %s::text[]) AS pair(kind, service) JOIN alerts_alert recent
+  ON recent.kind = pair.kind AND recent.service = pair.service AND recent.opened_at > %s
+  AND NOT recent.is_storm AND recent.group_id IS NULL
 """
+#: By their ids alone: a row that somebody moves while this waits for it is looked at again, and must still be found.
+READ = "SELECT * FROM alerts_alert WHERE id = ANY(%s) ORDER BY fingerprint, id FOR UPDATE"
 #: What a move writes.
 STATE_COLUMNS = {
     "state": "text",
@@ -140,8 +140,11 @@ def lock(pairs: Iterable[Pair]) -> None:
 def read(fingerprints: Iterable[str], pairs: Iterable[Pair], *, now: datetime) -> list[Alert]:
     """The latest alert of each fingerprint, and all that were opened within ``STORM_WITHIN`` of each pair; locked."""
     kinds, services = zip(*sorted(pairs), strict=True)
-    parameters = [sorted(set(fingerprints)), list(kinds), list(services), now - STORM_WITHIN]
-    return list(Alert.objects.raw(READ, parameters))
+    parameters: list[Any] = [sorted(set(fingerprints)), list(kinds), list(services), now - STORM_WITHIN]
+    with connection.cursor() as cursor:
+        cursor.execute(CONCERNED, parameters)
+        ids = [row[0] for row in cursor.fetchall()]
+    return list(Alert.objects.raw(READ, [ids])) if ids else []
 
 
 def write(alerts: Sequence[Alert], marks: Mapping[int, Mark], *, signals: bool = False) -> set[int]:

@@ -23,6 +23,7 @@ from agentops.alerts.moves import CHANGES
 from agentops.catalog.queries import ownership
 from agentops.domain.alerting import KINDS, SEVERITIES, Severity, State
 from agentops.pages import page_context
+from agentops.runs.api import clean
 
 #: Alerts of the inbox that are shown at once; of what is resolved, those of one page.
 SHOWN = 200
@@ -121,6 +122,17 @@ def detail(request: HttpRequest, pk: int) -> HttpResponse:
     }
     is_region = bool(request.headers.get("HX-Request"))
     return render(request, "alerts/detail.html#alert" if is_region else "alerts/detail.html", context)
+
+
+@require_safe
+def of_run(request: HttpRequest, trace_id: str) -> HttpResponse:
+    """A region: who has the open alert of a run, or of its ``session``, and what one may do with it; or nothing."""
+    asked = {name: clean(request.GET.get(name, "")) for name in ("kind", "service", "session")}
+    alert = queries.open_of_run(**asked, run=bytes.fromhex(trace_id))
+    if alert is None:
+        return HttpResponse()
+    silence = queries.silence_of(alert.labels, now=timezone.now()) if alert.state == State.SILENCED else None
+    return render(request, "alerts/of_run.html", alerts_context(request) | {"alert": alert, "silence": silence})
 
 
 @require_POST

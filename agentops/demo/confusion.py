@@ -59,9 +59,9 @@ class Confusion:
         """The median of steps from a loop's begin until its alarm."""
         return median([steps for row in self.rows if row.family in families for steps in row.until] or [0])
 
-    def false(self, severity: Severity) -> float:
+    def false(self, severity: Severity, family: Family = Family.BUSY) -> float:
         """Cases without a loop in which something so loud was found, of 1,000."""
-        rows = [row for row in self.rows if row.family is Family.BUSY]
+        rows = [row for row in self.rows if row.family is family]
         bad = sum(row.paged if severity is Severity.PAGE else row.warned for row in rows)
         return 1_000 * bad / max(1, sum(row.cases for row in rows))
 

@@ -235,7 +235,7 @@ def tutor(script: Script) -> None:
 
 LOOPS: dict[Callable[[Script], None], str] = {
     counted_error: "repeat no_progress",
-    two_loops_at_once: "repeat",
+    two_loops_at_once: "repeat cycle",
     mostly_new: "repeat no_progress",
     slightly_other_numbers: "near_duplicate no_progress",
     drifting_edit: "near_duplicate no_progress repeat",

@@ -25,7 +25,7 @@ class Alarms(Memory):
         self, mode: Mode, severity: Severity, step: Step, past: Past, members: list[Past], period: int, count: int
     ) -> None:
         """Open a finding, or go on with one that this belongs to."""
-        finding = self._belongs(mode, past)
+        finding = self._belongs(mode, past, members[0].number if members else past.number)
         if finding is None:
             first = members[0] if members else past
             finding = self.open_finding(mode, severity, step, first.start_ns, first.spent)
@@ -41,7 +41,11 @@ class Alarms(Memory):
         self.extend(finding, step, past)
         self.go_on(finding, severity, step)
 
-    def _belongs(self, mode: Mode, past: Past) -> Finding | None:
+    def _belongs(self, mode: Mode, past: Past, since: int) -> Finding | None:
+        """The finding that a step belongs to: it has the step's cluster or tool, or went on since a step.
+
+        Calls that one agent makes in turn, in whatever order, are one loop.
+        """
         agent, tool = past.lane
         for at in reversed(self.open):
             finding = self.findings[at]
@@ -50,6 +54,8 @@ class Alarms(Memory):
             if past.cluster in finding.clusters or (tool and tool in finding.labels):
                 return finding
             if mode is finding.mode and mode in FAULTS:
+                return finding
+            if tool and finding.mode not in TALKS and agent in finding.agents and finding.latest_number > since:
                 return finding
             if not tool and agent in finding.agents and (finding.mode in TALKS or mode in TALKS):
                 return finding

@@ -57,11 +57,12 @@ class Cluster(NamedTuple):
 
 
 class Speaker(NamedTuple):
-    """An agent in a talk: its messages, how many of them ask something, how many say what it said before."""
+    """An agent in a talk: its messages, how many of them ask something, how many say what it said before, the last."""
 
     messages: int = 0
     asks: int = 0
     again: int = 0
+    latest: int = 0
 
 
 class Handed(NamedTuple):

@@ -169,11 +169,16 @@ _SENTENCES = {
 }
 
 
+def _listed(names: list[str]) -> str:
+    *others, last = names or [""]
+    return f"{', '.join(others)} and {last}" if others else last
+
+
 def title(finding: Finding) -> str:
     """What was found, as a sentence without a full stop."""
     return _SENTENCES[finding.mode].format(
         who=f"{finding.agents[0]}: " if len(finding.agents) == 1 else "",
-        pair=" and ".join(finding.agents[:2]) or "Two agents",
+        pair=_listed(finding.agents[: max(2, finding.period)]) or "Two agents",
         what=" → ".join(finding.labels or finding.agents) or "a step",
         times=f"{finding.count:,} times",
         count=f"{finding.count:,}",

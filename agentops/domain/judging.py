@@ -40,6 +40,7 @@ _OTHERWISE = 0.5
 _PAGE_BUDGETS = 4
 #: Tasks that change hands, of which so many are remembered; they are the same affair within so many steps.
 _MAX_HANDED, _HANDED_WITHIN = 16, 16
+_MAX_SPEAKERS = 4
 #: Fewer words may be anybody's. Such a share of what an agent said stands in what hears it.
 _FEW_WORDS, _HEARD = 4, 0.8
 #: After so long a pause somebody has read the answer.
@@ -264,19 +265,20 @@ class Judge(Alarms):
         )  # fmt: skip
         if found is None:
             return past, None, 0.0
-        return past, is_exact, best * factor * (1.0 - _NOVELTY * self._novelty(lane, found.number))
+        return past, is_exact, best * factor * (1.0 - _NOVELTY * self._novelty(lane, found.number, start_ns))
 
-    def _novelty(self, lane: tuple[str, str], since: int) -> float:
+    def _novelty(self, lane: tuple[str, str], since: int, start_ns: int) -> float:
         """The share of steps since one that were new, other lanes' among all.
 
-        What other agents do is nothing new to one who uses a tool; what they say may be.
+        What other agents do is nothing new to one who uses a tool; what they say may be, before the tool was called:
+        afterwards it is part of what the tool does.
         """
         between = new = 0
         agent, tool = lane
         for past in reversed(self.ring):
             if past.number <= since:
                 break
-            if tool and past.lane[1] and past.lane[0] != agent:
+            if past.start_ns >= start_ns or (tool and past.lane[1] and past.lane[0] != agent):
                 continue
             between += 1
             if past.is_novel and past.lane != lane:
@@ -377,15 +379,7 @@ class Judge(Alarms):
         if traits & _TRANSIENT:
             weight *= _RETRIED
         self.calls.append(Call(agent, tool, step.what, result, past.number, step.end_ns, weight))
-        others = (
-            sum(
-                call.tool == tool and call.agent == agent and call.result != result and call.number > same[0].number
-                for call in self.calls
-            )
-            if same
-            else 0
-        )
-        told = 1.0 + weight + sum(call.weight for call in same[1:]) - _OTHERWISE * others
+        told = 1.0 + weight + sum(call.weight for call in same[1:]) - self._otherwise(step, same)
         if told < rules.same_result_warn:
             return
         severity = Severity.PAGE if told >= rules.same_result_page else Severity.WARN
@@ -395,6 +389,20 @@ class Judge(Alarms):
         mode = Mode.POLL if traits & _POLL else Mode.REPEAT if is_exact and step.what else Mode.SAME_RESULT
         self.find(mode, severity, step, past, members, 1, len(same) + 1)
 
+    def _otherwise(self, step: Step, same: list[Call]) -> float:
+        """What other results of the tool take from the same ones: most where a call had both of them."""
+        if not same:
+            return 0.0
+        whats, first = {call.what for call in same} | {step.what}, same[0].number
+        return sum(
+            1.0 if call.what in whats else _OTHERWISE
+            for call in self.calls
+            if call.tool == step.tool
+            and call.agent == step.agent
+            and call.result != step.result
+            and call.number > first
+        )
+
     def _progress(self, past: Past, since: int) -> float:
         """The share of steps since one that were new; where what is repeated has failed, only what told something."""
         between = new = 0
@@ -402,7 +410,7 @@ class Judge(Alarms):
         for other in reversed(self.ring):
             if other.number <= since:
                 break
-            if other.number == past.number or (other.lane == past.lane and other.result == past.result):
+            if other.start_ns >= past.start_ns or (other.lane == past.lane and other.result == past.result):
                 continue
             if other.lane[1] and other.lane[0] != past.lane[0]:
                 continue
@@ -446,31 +454,40 @@ class Judge(Alarms):
         self.find(Mode.PING_PONG, severity, step, past, members, 2, rounds)
 
     def _talk(self, step: Step, past: Past) -> None:
-        """Two agents go on talking, and nothing is done."""
-        talk, agent = self.talk, step.agent
-        speaks = next(reversed(talk), None)
-        if agent not in talk and len(talk) == 2:  # a third one: whoever spoke last may begin a talk with it
-            talk = self.talk = {}
+        """Two agents go on talking, or more of whom each one asks, and nothing is done."""
+        agent, number = step.agent, past.number
+        asks = not step.what or bool(step.traits & (_ASKS | _HANDOFF))
+        talk = self.talk = self._those_who_talk(agent, number, asks=asks and step.what > 0)
         if not talk:
-            self.talk_began = past.number
-        if speaks == agent and talk:
+            self.talk_began = number
+        elif next(reversed(talk)) == agent:
             return
         was = talk.pop(agent, Speaker())
-        asks = not step.what or bool(step.traits & (_ASKS | _HANDOFF))
-        talk[agent] = Speaker(was.messages + 1, was.asks + asks, was.again + (not past.is_novel))
-        if len(talk) < 2:
+        talk[agent] = Speaker(was.messages + 1, was.asks + asks, was.again + (not past.is_novel), number)
+        rules, rounds = self.rules, min(speaker.messages for speaker in talk.values())
+        if len(talk) < 2 or rounds < rules.talk_warn:
             return
-        one, other = talk.values()
-        rounds = min(one.messages, other.messages)
-        rules = self.rules
-        if rounds < rules.talk_warn:
-            return
-        is_canned = any(s.again >= s.messages - 2 for s in (one, other))
-        # Two who neither ask nor repeat themselves may be getting somewhere: they get longer.
-        is_plain = not is_canned and 2 * (one.asks + other.asks) < one.messages + other.messages
-        spare = rules.talk_warn // 2 if is_plain else 0
-        if rounds < rules.talk_warn + spare:
+        asking = [2 * speaker.asks >= speaker.messages for speaker in talk.values()]
+        again = [speaker.again >= speaker.messages - 2 for speaker in talk.values()]
+        # All ask, all repeat themselves, or one asks for the same: nobody answers. Others may be getting somewhere,
+        # as one does whom another asks this and that: they get longer.
+        is_stuck = all(asking) or all(again) or any(a and b for a, b in zip(asking, again, strict=True))
+        spare = 0 if is_stuck else rules.talk_warn // 2
+        if rounds < rules.talk_warn + spare or (len(talk) > 2 and not all(asking)):
             return
         severity = Severity.PAGE if rounds >= rules.talk_page + 2 * spare else Severity.WARN
         members = [other for other in self.ring if other.number >= self.talk_began and other.lane[0] in talk]
-        self.find(Mode.TALK, severity, step, past, members, 2, rounds)
+        self.find(Mode.TALK, severity, step, past, members, len(talk), rounds)
+
+    def _those_who_talk(self, agent: str, number: int, *, asks: bool) -> dict[str, Speaker]:
+        """Who is in the talk when an agent speaks: without those who have left it; a new one where it joins two others.
+
+        A third one joins only those who all ask, as it does: else it is a discussion, and another talk may begin.
+        """
+        talk = self.talk
+        while len(talk) > 2 and number - next(iter(talk.values())).latest > 2 * len(talk):
+            del talk[next(iter(talk))]
+        if agent in talk or len(talk) < 2:
+            return talk
+        joins = asks and len(talk) < _MAX_SPEAKERS and all(2 * s.asks >= s.messages for s in talk.values())
+        return talk if joins else {}

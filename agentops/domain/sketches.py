@@ -43,6 +43,7 @@ _VOLATILE = re.compile(
           | [0-9]{8,}\b                                                                          # long ids
           | (?=[0-9]*[a-fA-F])[0-9a-fA-F]{6,}\b                                                  # hex with a letter
           | x[0-9a-fA-F]{7,}\b
+          | (?:(?<=[Aa]ttempt\ .)|(?<=[Rr]etry\ .)|(?<=[Tt]ry\ .))[0-9]*\b                       # attempts
         )
       )
       | (?<=\b[a-fA-F])(?:

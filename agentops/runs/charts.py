@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+from agentops.domain.findings import Mode
 from agentops.runs.api import from_ns
+from agentops.runs.findings import Scope, StoredFinding
 from agentops.runs.queries import StepRow
 from agentops.runs.tree import Talk
 
@@ -67,11 +69,12 @@ class Spot:
     label_y: float
     anchor: str
     is_quiet: bool
+    is_looping: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Arc:
-    """Who follows whom in the drawing: an SVG path, how often, and where that is written."""
+    """Who follows whom in the drawing: an SVG path, how often (0: not written), and where that is written."""
 
     path: str
     count: int
@@ -91,17 +94,35 @@ class Graph:
     width: int = WIDTH
 
 
-def talk_graph(talks: Sequence[Talk], agents: Sequence[str] = ()) -> Graph | None:
+def loops_between(findings: Iterable[StoredFinding]) -> dict[frozenset[str], int]:
+    """Which two agents go on talking to each other, and how many rounds of it are known of this run; 0: unknown."""
+    found: dict[frozenset[str], int] = {}
+    for finding in findings:
+        agents = finding.detail.get("agents", ())
+        if finding.mode in (Mode.TALK, Mode.PING_PONG) and len(agents) > 1:
+            rounds = finding.count if finding.place.scope is Scope.RUN else 0
+            found.setdefault(frozenset(agents[:2]), rounds)
+    return found
+
+
+def talk_graph(
+    talks: Sequence[Talk], agents: Sequence[str] = (), loops: Mapping[frozenset[str], int] | None = None
+) -> Graph | None:
     """Agents on an ellipse, arcs from each to whom it is followed by; ``None`` when nobody is.
 
-    Of the ``agents`` those that nobody follows or precedes are drawn as quiet ones.
+    Of the ``agents`` those that nobody follows or precedes are drawn as quiet ones. Between those of ``loops`` the arcs
+    stand out, and how often they went round is written once.
     """
+    loops = loops or {}
     heard = list(dict.fromkeys(name for talk in talks for name in (talk.source, talk.target)))
     if not heard:
         return None
     names = [*heard, *(name for name in agents if name not in heard)]
     spots = {
-        name: _spot(name, i, min(len(names), MAX_AGENTS), name not in heard)
+        name: replace(
+            _spot(name, i, min(len(names), MAX_AGENTS), name not in heard),
+            is_looping=any(name in pair for pair in loops),
+        )
         for i, name in enumerate(names[:MAX_AGENTS])
     }
     height = _height(len(spots))
@@ -111,7 +132,21 @@ def talk_graph(talks: Sequence[Talk], agents: Sequence[str] = ()) -> Graph | Non
         if talk.source in spots and talk.target in spots:
             counts[talk.source, talk.target] = max(counts.get((talk.source, talk.target), 0), talk.count)
     arcs = [_arc(spots[a], spots[b], count, most, height) for (a, b), count in counts.items()]
+    arcs = _with_loops(arcs, list(counts), loops)
     return Graph(list(spots.values()), arcs, max(0, len(names) - MAX_AGENTS), height)
+
+
+def _with_loops(arcs: Sequence[Arc], ways: Sequence[tuple[str, str]], loops: Mapping[frozenset[str], int]) -> list[Arc]:
+    found, counted = [], set()
+    for arc, way in zip(arcs, ways, strict=True):
+        pair = frozenset(way)
+        if pair in loops:
+            is_first, rounds = pair not in counted, loops[pair]
+            counted.add(pair)
+            found.append(replace(arc, weight="critical", count=arc.count if not rounds else rounds * is_first))
+        else:
+            found.append(arc)
+    return found
 
 
 def _height(agents: int) -> int:

@@ -147,6 +147,31 @@ def of_run(service: str, trace_id: bytes, session: str | None) -> list[StoredFin
         return [_finding(row) for row in cursor.fetchall()]
 
 
+WORST = """
+SELECT trace_id, service, bool_or(severity = 'page'), bool_or(mode = 'salvaged'), count(*) FROM run_findings
+WHERE trace_id = ANY(%s) GROUP BY trace_id, service
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Worst:
+    """What a run's findings come to."""
+
+    severity: str
+    is_salvaged: bool
+    count: int
+
+
+def worst_of(trace_ids: Sequence[bytes]) -> dict[tuple[bytes, str], Worst]:
+    """Of the runs of some traces in which something was noticed, by trace id and service. One statement."""
+    with connection.cursor() as cursor:
+        cursor.execute(WORST, [list(trace_ids)])
+        return {
+            (bytes(trace_id), service): Worst("page" if is_page else "warn", is_salvaged, count)
+            for trace_id, service, is_page, is_salvaged, count in cursor.fetchall()
+        }
+
+
 QUIET = f"""
 SELECT {", ".join(f"f.{name.strip()}" for name in _COLUMNS.split(","))} FROM run_findings f
 WHERE f.is_open AND NOT EXISTS (

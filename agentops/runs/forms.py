@@ -20,7 +20,9 @@ DIMENSIONS = ("service", "user", "feature", "session", "release", "agent", "mode
 #: Those of them that have a field.
 FIELDS = ("service", "user", "feature", "session")
 #: Other parameters that are shown as chips, and the words for them.
-CHIPS = {"status": "status", "min_cost": "cost from $", "q": "search"}
+CHIPS = {"status": "status", "found": "found", "min_cost": "cost from $", "q": "search"}
+#: Severities of findings that are asked for.
+FOUND = ("any", "warn", "page")
 MAX_MIN_COST = Decimal(10**6)
 #: Values of one dimension that count.
 MAX_VALUES = 50
@@ -65,6 +67,8 @@ def read_runs(parameters: QueryDict, page: PageContext) -> Asked:
     values = {name: clean(str(parameters.get(name) or "")).strip() for name in CHIPS}
     if values["status"] not in STATUSES:
         values["status"] = ""
+    if values["found"] not in FOUND:
+        values["found"] = ""
     least = _nano(values["min_cost"])
     if least is None:
         values["min_cost"] = ""

@@ -42,6 +42,7 @@ class RunFilters:
     model: Values = ()
     tool: Values = ()
     status: str = ""
+    found: str = ""
     q: str = ""
     min_cost_nano: int | None = None
     from_: datetime | None = None
@@ -199,6 +200,8 @@ _SLOW = {
         condition=f"{_IS_MODEL} AND coalesce(nullif(s.response_model, ''), s.request_model, '') = ANY(%(model)s)"
     ),
     "tool": _OF_SPANS.format(condition="s.kind = 5 AND coalesce(s.tool, '') = ANY(%(tool)s)"),
+    "found": """EXISTS (SELECT FROM run_findings f WHERE f.trace_id = r.trace_id AND f.service = r.service
+        AND %(found)s IN ('any', f.severity) OFFSET 0)""",
     "q": """strpos(lower(concat_ws(E'\\x1f', r."user", r.session, r.service, r.feature, r.name,
         array_to_string(r.agents, E'\\x1f'))), lower(%(q)s)) > 0""",
 }
@@ -421,19 +424,14 @@ _EXPRESSIONS = {"own_cost_nano": "cost_nano", "terms": "terms::text"}
 _STEP_COLUMNS = ", ".join(_EXPRESSIONS.get(f.name, f.name) for f in fields(StepRow))
 _SKELETON = _STEP_COLUMNS.removesuffix(", content")
 # A condition on the day of receipt leaves the planner one partition or two to look at.
-_OF_RUN = """trace_id = %(trace_id)s AND service = %(service)s AND received_on BETWEEN %(first)s AND %(last)s"""
-STEPS = f"""SELECT {{columns}} FROM spans WHERE {_OF_RUN} AND (start_ns, span_id) > (%(start)s, %(span_id)s)
+OF_RUN = """trace_id = %(trace_id)s AND service = %(service)s AND received_on BETWEEN %(first)s AND %(last)s"""
+STEPS = f"""SELECT {{columns}} FROM spans WHERE {OF_RUN} AND (start_ns, span_id) > (%(start)s, %(span_id)s)
 ORDER BY start_ns, span_id LIMIT %(limit)s"""
-STEP = f"SELECT {_STEP_COLUMNS} FROM spans WHERE {_OF_RUN} AND span_id = %(span_id)s"
-# PostgreSQL cannot read a NUL out of JSON: a text that has one is left to the step's own page.
-EXCERPTS = f"""
-SELECT span_id, left(coalesce(content::json ->> 'error_message', content::json ->> 'arguments'), %(chars)s)
-FROM spans WHERE {_OF_RUN} AND span_id = ANY(%(ids)s) AND content IS NOT NULL AND strpos(content, E'\\\\u0000') = 0
-"""
-EXCERPT_CHARS = 160
+STEP = f"SELECT {_STEP_COLUMNS} FROM spans WHERE {OF_RUN} AND span_id = %(span_id)s"
 
 
-def _of_run(run: RunRow) -> dict[str, Any]:
+def of_run(run: RunRow) -> dict[str, Any]:
+    """What ``OF_RUN`` asks for."""
     return {
         "trace_id": run.trace_id,
         "service": run.service,
@@ -461,7 +459,7 @@ def list_steps(
     start, span_id = after or (-1, b"")
     statement = STEPS.format(columns=_STEP_COLUMNS if with_content else _SKELETON)
     with connection.cursor() as cursor:
-        cursor.execute(statement, {**_of_run(run), "start": start, "span_id": span_id, "limit": limit})
+        cursor.execute(statement, {**of_run(run), "start": start, "span_id": span_id, "limit": limit})
         steps = [_step(row) for row in cursor.fetchall()]
     return _completed(run, steps) if with_content else steps
 
@@ -469,7 +467,7 @@ def list_steps(
 def get_step(run: RunRow, span_id: bytes) -> StepRow | None:
     """One span of a run, with its text."""
     with connection.cursor() as cursor:
-        cursor.execute(STEP, {**_of_run(run), "span_id": span_id})
+        cursor.execute(STEP, {**of_run(run), "span_id": span_id})
         row = cursor.fetchone()
     return _completed(run, [_step(row)])[0] if row else None
 
@@ -477,21 +475,14 @@ def get_step(run: RunRow, span_id: bytes) -> StepRow | None:
 def _completed(run: RunRow, steps: list[StepRow]) -> list[StepRow]:
     """Steps whose model calls also have what only a log tells of them, or another span of the same call."""
     calls = {step.span_id: step.content for step in steps if step.kind in COSTED_KINDS and not step.merged_into}
-    completed = messages.complete(_of_run(run), calls) if calls else {}
+    completed = messages.complete(of_run(run), calls) if calls else {}
     return [replace(step, content=completed.get(step.span_id, step.content)) for step in steps]
-
-
-def list_excerpts(run: RunRow, span_ids: Sequence[bytes]) -> dict[bytes, str]:
-    """By span id, the beginning of what went wrong in it, or else of a tool's arguments."""
-    with connection.cursor() as cursor:
-        cursor.execute(EXCERPTS, {**_of_run(run), "ids": list(span_ids), "chars": EXCERPT_CHARS})
-        return {bytes(span_id): " ".join(text.split()) for span_id, text in cursor.fetchall() if text}
 
 
 MODELS = f"""
 SELECT coalesce(response_model, request_model), count(*), sum(coalesce(input_tokens, 0) + coalesce(output_tokens, 0)),
     sum(cost_nano), count(*) FILTER (WHERE cost_nano IS NULL AND NOT (is_error AND input_tokens IS NULL)), max(price_id)
-FROM spans WHERE {_OF_RUN} AND kind = ANY(%(kinds)s) AND merged_into IS NULL
+FROM spans WHERE {OF_RUN} AND kind = ANY(%(kinds)s) AND merged_into IS NULL
 GROUP BY 1 ORDER BY sum(cost_nano) DESC NULLS LAST, count(*) DESC, 1 LIMIT 20
 """
 
@@ -511,7 +502,7 @@ class ModelShare:
 def list_models(run: RunRow) -> list[ModelShare]:
     """The models of a run, the most expensive first."""
     with connection.cursor() as cursor:
-        cursor.execute(MODELS, {**_of_run(run), "kinds": [int(kind) for kind in COSTED_KINDS]})
+        cursor.execute(MODELS, {**of_run(run), "kinds": [int(kind) for kind in COSTED_KINDS]})
         return [
             ModelShare(model, calls, int(tokens), None if cost is None else int(cost), unpriced, price_id)
             for model, calls, tokens, cost, unpriced, price_id in cursor.fetchall()
@@ -520,7 +511,7 @@ def list_models(run: RunRow) -> list[ModelShare]:
 
 MERGES = f"""
 SELECT count(*) FILTER (WHERE merged_trace_id IS NULL), array_agg(DISTINCT merged_trace_id)
-FROM spans WHERE {_OF_RUN} AND merged_into IS NOT NULL
+FROM spans WHERE {OF_RUN} AND merged_into IS NOT NULL
 """
 MERGED_HERE = f"""
 SELECT trace_id FROM spans WHERE merged_trace_id = %(trace_id)s AND service = %(service)s
@@ -544,8 +535,8 @@ class Merges:
 def list_merges(run: RunRow) -> Merges:
     """What of a run was merged: two statements."""
     with connection.cursor() as cursor:
-        cursor.execute(MERGES, _of_run(run))
+        cursor.execute(MERGES, of_run(run))
         within, into = cursor.fetchone()
-        cursor.execute(MERGED_HERE, _of_run(run))
+        cursor.execute(MERGED_HERE, of_run(run))
         traces = [bytes(trace_id) for (trace_id,) in cursor.fetchall()]
     return Merges(within, traces, [bytes(trace_id) for trace_id in into or () if trace_id is not None])

@@ -18,10 +18,12 @@ from django.views.decorators.http import require_safe
 
 from agentops.domain.spans import Kind
 from agentops.pages import PageContext, page_context
-from agentops.runs import charts, queries, waterfall
+from agentops.runs import charts, excerpts, findings, folding, notices, queries, sequence, waterfall
 from agentops.runs.api import clean, from_ns, rfc3339, usd
-from agentops.runs.forms import Asked, read_runs
-from agentops.runs.queries import RunRow
+from agentops.runs.findings import StoredFinding
+from agentops.runs.folding import Belonging, Fold
+from agentops.runs.forms import FOUND, Asked, read_runs
+from agentops.runs.queries import RunRow, StepRow
 from agentops.runs.tree import Line, lines, talks
 
 PAGE_SIZE = 50
@@ -56,13 +58,23 @@ def run_list(request: HttpRequest) -> HttpResponse:
     page = queries.list_runs(asked.filters, sort=asked.sort, after=asked.after, limit=PAGE_SIZE)
     context |= {
         "asked": asked,
-        "runs": page.runs,
+        "runs": _with_findings(page.runs),
         "next_cursor": page.next_key.encode() if page.next_key else "",
         "searched": queries.MAX_SEARCHED if queries.is_bounded(asked.filters, asked.sort) else None,
     }
     if request.headers.get("HX-Request"):
         return render(request, "runs/list.html#rows", context)
-    return render(request, "runs/list.html", context | {"services": _services(asked), "statuses": queries.STATUSES})
+    return render(request, "runs/list.html", context | _offered(asked))
+
+
+def _with_findings(runs: list[RunRow]) -> list[tuple[RunRow, findings.Worst | None]]:
+    """Runs, each with what its findings come to."""
+    worst = findings.worst_of([run.trace_id for run in runs])
+    return [(run, worst.get((run.trace_id, run.service))) for run in runs]
+
+
+def _offered(asked: Asked) -> dict[str, Any]:
+    return {"services": _services(asked), "statuses": queries.STATUSES, "severities": FOUND}
 
 
 def _named_run(text: str) -> str | None:
@@ -135,43 +147,74 @@ def run_detail(request: HttpRequest, trace_id: str) -> HttpResponse:
     part = request.GET.get("part", "")
     steps = queries.list_steps(run, limit=MAX_STEPS, with_content=False)
     tree = lines(steps)
+    found = notices.worst_first(findings.of_run(run.service, run.trace_id, run.session))
+    is_rows = bool(request.headers.get("HX-Request")) and part != "live"
+    scenes = [] if is_rows else sequence.scenes(found, steps)
     context = page_context(request) | {"run": run, "others": others, "part": part}
-    context |= _waterfall(request, run, tree)
-    if request.headers.get("HX-Request") and part != "live":
+    rows, said = _waterfall(
+        request, run, tree, found, also=[p.step for scene in scenes for p in scene.passes if p.step]
+    )
+    context |= rows
+    if is_rows:
         return render(request, f"runs/detail.html#{'more' if part == 'more' else 'steps'}", context)
-    talk = talks(steps)
-    failed = [step for step in steps if step.is_error]
+    context |= _found(found) | _beside(run, steps, found)
     context |= {
-        "models": queries.list_models(run),
-        "merges": queries.list_merges(run),
-        "talks": talk[:MAX_TALKS],
-        "graph": charts.talk_graph(talk, run.agents),
-        "errors": [(step, waterfall.title(step)) for step in failed[:MAX_ERRORS]],
-        "errors_total": len(failed),
+        "pictures": [sequence.picture(scene, said) for scene in scenes],
         "chart_url": f"{reverse('runs:cost', args=[trace_id])}{context['of_service']}",
     }
     return render(request, f"runs/detail.html{'#live' if part == 'live' else ''}", context)
 
 
-def _waterfall(request: HttpRequest, run: RunRow, tree: list[Line]) -> dict[str, Any]:
-    """The rows to show, and how many there are of each tab."""
+def _found(found: list[StoredFinding]) -> dict[str, Any]:
+    """What was found in a run, for its head."""
+    written = notices.notices(found, now=timezone.now())
+    return {
+        "notices": written[: notices.SHOWN],
+        "further_notices": written[notices.SHOWN :],
+        "is_salvaged": notices.is_salvaged(found),
+    }
+
+
+def _beside(run: RunRow, steps: list[StepRow], found: list[StoredFinding]) -> dict[str, Any]:
+    """What stands beside the steps: errors, who talks to whom, models, what was merged."""
+    talk = talks(steps)
+    failed = [step for step in steps if step.is_error]
+    return {
+        "models": queries.list_models(run),
+        "merges": queries.list_merges(run),
+        "talks": talk[:MAX_TALKS],
+        "graph": charts.talk_graph(talk, run.agents, charts.loops_between(found)),
+        "errors": [(step, waterfall.title(step)) for step in failed[:MAX_ERRORS]],
+        "errors_total": len(failed),
+    }
+
+
+def _waterfall(
+    request: HttpRequest, run: RunRow, tree: list[Line], found: list[StoredFinding], *, also: list[StepRow]
+) -> tuple[dict[str, Any], dict[bytes, str]]:
+    """The rows to show, how many there are of each tab, and what the folds and ``also`` some steps say."""
     show = request.GET.get("show", "")
     show = show if show in waterfall.TABS else ""
-    belongs = waterfall.TABS[show][1]
-    chosen = [line for line in tree if belongs(line.step)] if show else tree
+    is_unfolded = request.GET.get("fold") == "off"
+    of = folding.belonging(tree, found, run.trace_id)
+    chosen = _chosen(tree, of, show, is_unfolded=is_unfolded)
     first = _whole(request.GET.get("line"), least=0, most=MAX_STEPS)
     # The last of several: each page of rows left its own.
     shown = ROWS_AT_ONCE if first else _whole(request.GET.get("shown"), least=ROWS_AT_ONCE, most=MAX_ROWS)
     visible = chosen[first : first + shown]
-    excerpts = queries.list_excerpts(run, [r.step.span_id for r in visible if waterfall.needs_excerpt(r.step)])
+    steps = [line.step for line in visible if isinstance(line, Line)]
+    told = excerpts.list_excerpts(run, [step.span_id for step in steps if waterfall.needs_excerpt(step)])
+    speakers = [line.speaker for line in visible if isinstance(line, Fold)]
+    said = excerpts.list_said(run, [step.span_id for step in (*speakers, *also)])
     axis = waterfall.Axis.of([line.step for line in tree])
     last = first + len(visible)
     return {
-        "rows": waterfall.rows(visible, axis, excerpts, flat=bool(show)),
+        "rows": waterfall.rows(visible, axis, said | told, of, flat=bool(show)),
         "tabs": [
             (name, words, sum(is_of(line.step) for line in tree)) for name, (words, is_of) in waterfall.TABS.items()
         ],
         "show": show,
+        "is_unfolded": is_unfolded,
         "axis": axis.labels,
         "shown": last,
         "next_line": last if last < len(chosen) else 0,
@@ -179,7 +222,15 @@ def _waterfall(request: HttpRequest, run: RunRow, tree: list[Line]) -> dict[str,
         "is_cut": len(tree) >= MAX_STEPS,
         "run_url": reverse("runs:detail", args=[run.hex_id]),
         "of_service": f"?{urlencode({'service': run.service})}",
-    }
+    }, said
+
+
+def _chosen(tree: list[Line], of: Belonging, show: str, *, is_unfolded: bool) -> list[Line | Fold]:
+    """The lines of a tab; what repeats itself is folded where all are shown."""
+    if show:
+        belongs = waterfall.TABS[show][1]
+        return [line for line in tree if belongs(line.step)]
+    return [*tree] if is_unfolded else folding.fold(tree, of)
 
 
 def _whole(text: str | None, *, least: int, most: int) -> int:
@@ -200,7 +251,8 @@ def run_cost(request: HttpRequest, trace_id: str) -> JsonResponse:
 def step_detail(request: HttpRequest, trace_id: str, span_id: str) -> HttpResponse:
     """One step with its texts, as a region or as a page."""
     run, _ = _find(request, trace_id)
-    step = queries.get_step(run, bytes.fromhex(span_id))
+    raw = bytes.fromhex(span_id)
+    step = queries.get_step(run, raw)
     if step is None:
         message = "There is no such step, or its retention ended."
         raise Http404(message)
@@ -216,6 +268,7 @@ def step_detail(request: HttpRequest, trace_id: str, span_id: str) -> HttpRespon
         "texts": waterfall.texts(content),
         "attributes": _attributes(content),
         "kept": bool(content),
+        "found_here": notices.at_step(findings.of_run(run.service, run.trace_id, run.session), run, raw),
         "of_service": f"?{urlencode({'service': run.service})}",
     }
     return render(request, f"runs/step.html{'#step' if request.headers.get('HX-Request') else ''}", context)

@@ -6,8 +6,10 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from agentops.domain.findings import Mode
 from agentops.domain.spans import COSTED_KINDS, Kind
 from agentops.runs.api import from_ns, read_json
+from agentops.runs.folding import Belonging, Fold
 from agentops.runs.queries import StepRow
 from agentops.runs.tree import MAX_DEPTH_SHOWN, Line
 from agentops.templatetags import formats
@@ -15,6 +17,8 @@ from agentops.templatetags import formats
 #: The width of the time axis, in units of the bars.
 AXIS = 1000
 NARROWEST = 8
+#: Characters of what is repeated that a fold shows.
+MAX_SAID = 60
 MERGED = "the same call as another span, counted there"
 
 #: Which rows a tab shows: its name, its words, and whether a step belongs to it.
@@ -41,7 +45,9 @@ _KEPT_ON_ROLES = frozenset({"input", "output", "system"})
 class Row:
     """A row of the waterfall, as it is written: there are hundreds, and a template is slow at formatting.
 
-    Its bar goes from ``x`` on, ``width`` wide, of ``AXIS``; ``below`` counts the steps under it.
+    Its bar goes from ``x`` on, ``width`` wide, of ``AXIS``; ``below`` counts the steps under it. ``found`` is the title
+    of the finding that it belongs to; ``flags`` say that something was found at it (words, severity). One with
+    ``folded`` steps stands for them: its flags name the steps (words, span id), whose places are the ``ticks``.
     """
 
     span: str
@@ -58,6 +64,11 @@ class Row:
     tokens: str
     cost: str
     exact_cost: str
+    found: str = ""
+    flags: tuple[tuple[str, str], ...] = ()
+    folded: int = 0
+    ticks: tuple[float, ...] = ()
+    failed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +83,12 @@ class Axis:
         """From the first start to the last end."""
         begin = min((step.start_ns for step in steps), default=0)
         return cls(begin, max(1, max((step.end_ns for step in steps), default=0) - begin))
+
+    def bar(self, start_ns: int, end_ns: int) -> tuple[float, float]:
+        """Where a bar begins, and how wide it is."""
+        x = min(AXIS * (start_ns - self.begin_ns) / self.length_ns, AXIS - NARROWEST)
+        width = min(max(NARROWEST, AXIS * (end_ns - start_ns) / self.length_ns), AXIS - x)
+        return round(x, 1), round(width, 1)
 
     @property
     def labels(self) -> tuple[str, str]:
@@ -88,9 +105,21 @@ class Text:
     messages: list[tuple[str, str]]
 
 
-def rows(lines: Sequence[Line], axis: Axis, excerpts: Mapping[bytes, str], *, flat: bool = False) -> list[Row]:
-    """The rows for some lines; ``flat`` ones stand side by side, without their tree."""
-    return [_row(line, axis, excerpts.get(line.step.span_id, ""), flat=flat) for line in lines]
+def rows(
+    lines: Sequence[Line | Fold],
+    axis: Axis,
+    excerpts: Mapping[bytes, str],
+    of: Belonging | None = None,
+    *,
+    flat: bool = False,
+) -> list[Row]:
+    """The rows for some lines and folds; ``flat`` ones stand side by side, without their tree."""
+    return [
+        _fold_row(line, axis, excerpts.get(line.speaker.span_id, ""))
+        if isinstance(line, Fold)
+        else _row(line, axis, excerpts.get(line.step.span_id, ""), of, flat=flat)
+        for line in lines
+    ]
 
 
 def needs_excerpt(step: StepRow) -> bool:
@@ -98,28 +127,85 @@ def needs_excerpt(step: StepRow) -> bool:
     return step.is_error or step.kind == Kind.TOOL
 
 
-def _row(line: Line, axis: Axis, excerpt: str, *, flat: bool) -> Row:
+def _row(line: Line, axis: Axis, excerpt: str, of: Belonging | None, *, flat: bool) -> Row:
     step = line.step
     kind = Kind(step.kind).name.lower()
     name = title(step)
-    x = min(AXIS * (step.start_ns - axis.begin_ns) / axis.length_ns, AXIS - NARROWEST)
-    width = min(max(NARROWEST, AXIS * (step.end_ns - step.start_ns) / axis.length_ns), AXIS - x)
+    x, width = axis.bar(step.start_ns, step.end_ns)
+    owner = of.owners.get(step.span_id) if of else None
+    css = ("step is-error" if step.is_error else "step") + (" is-merged" if step.merged_into else "")
     return Row(
         span=step.span_id.hex(),
         kind=kind,
-        css=("step is-error" if step.is_error else "step") + (" is-merged" if step.merged_into else ""),
+        css=f"{css} is-found found-{owner.severity}" if owner else css,
         title=name,
         agent="" if step.kind == Kind.AGENT or step.agent is None or step.agent == name else step.agent,
         words=MERGED if step.merged_into else _words(step, excerpt),
         depth=0 if flat else min(line.depth, MAX_DEPTH_SHOWN),
         below=0 if flat else line.below,
-        x=round(x, 1),
-        width=round(width, 1),
+        x=x,
+        width=width,
         took=formats.duration(step.duration_ms),
         tokens=formats.tokens(line.tokens or None, ""),
         cost=formats.money(line.cost_nano, "unpriced" if line.unpriced else ""),
         exact_cost=_exact_cost(line),
+        found=owner.title if owner else "",
+        flags=tuple((mark.words, mark.finding.severity) for mark in of.marks.get(step.span_id, ())) if of else (),
     )
+
+
+def _fold_row(fold: Fold, axis: Axis, said: str) -> Row:
+    finding = fold.finding
+    x, width = axis.bar(fold.start_ns, fold.end_ns)
+    marks = [(step, mark.words) for step, mark in fold.marks if mark.finding is finding]
+    exact = formats.exact_money(fold.cost_nano)
+    return Row(
+        span=f"fold-{fold.lines[0].step.span_id.hex()}",
+        kind="fold",
+        css=f"step is-found is-fold found-{finding.severity}",
+        title=_fold_title(fold),
+        agent="",
+        words=_fold_words(fold, said),
+        depth=min(fold.depth, MAX_DEPTH_SHOWN),
+        below=0,
+        x=x,
+        width=width,
+        took=formats.duration((fold.end_ns - fold.start_ns) / 1_000_000),
+        tokens=formats.tokens(fold.tokens or None, ""),
+        cost=formats.money(fold.cost_nano, "unpriced" if fold.unpriced else ""),
+        exact_cost=f"{exact}, {fold.unpriced:,} without a price" if exact and fold.unpriced else exact,
+        found=finding.title,
+        flags=tuple((words, step.span_id.hex()) for step, words in marks),
+        folded=len(fold.lines),
+        ticks=tuple(axis.bar(step.end_ns, step.end_ns)[0] for step, _ in marks),
+        failed=f"{fold.errors:,} failed" if fold.errors else "",
+    )
+
+
+def _fold_title(fold: Fold) -> str:
+    """What repeats itself, and how often in these steps."""
+    detail, period = fold.finding.detail, fold.finding.period
+    agents, tools = detail.get("agents", ()), detail.get("what", ())
+    if fold.finding.mode in (Mode.TALK, Mode.PING_PONG) and len(agents) > 1:
+        return (
+            f"{agents[0]} \N{RIGHTWARDS ARROW OVER LEFTWARDS ARROW} {agents[1]} {formats.TIMES} {fold.rounds:,} rounds"
+        )
+    # More tools than a repetition has steps take turns in it.
+    what = " \N{RIGHTWARDS ARROW} ".join(tools[: max(period, 1)]) or (agents[0] if agents else title(fold.speaker))
+    return f"{what} {formats.TIMES} {fold.rounds:,}"
+
+
+def _fold_words(fold: Fold, said: str) -> str:
+    """The line below: how often in all, what is said, and that nothing is done meanwhile."""
+    finding = fold.finding
+    parts = [f"{finding.count:,} in all"] if finding.count > fold.rounds else []
+    is_talk = fold.speaker.kind in COSTED_KINDS
+    if said not in ("", "{}", "null"):
+        short = said if len(said) <= MAX_SAID else f"{said[: MAX_SAID - 1].rstrip()}\N{HORIZONTAL ELLIPSIS}"
+        parts.append(f"\N{LEFT DOUBLE QUOTATION MARK}{short}\N{RIGHT DOUBLE QUOTATION MARK}" if is_talk else short)
+    if is_talk and not fold.has_tools:
+        parts.append("no tool call in between")
+    return " · ".join([*parts, f"{len(fold.lines):,} steps folded"])
 
 
 def _exact_cost(line: Line) -> str:

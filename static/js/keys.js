@@ -36,8 +36,8 @@
 
   // What a letter does: the button that carries it, in the row of the focus, or on a page about one thing.
   const act = (key) => {
-    const scope = document.activeElement?.closest("[data-row]") || document.querySelector("[data-act-page]");
-    const button = scope?.querySelector(`[data-act="${CSS.escape(key)}"]`);
+    const scopes = [document.activeElement?.closest("[data-row]"), document.querySelector("[data-act-page]")];
+    const button = scopes.map((scope) => scope?.querySelector(`[data-act="${CSS.escape(key)}"]`)).find(Boolean);
     if (!button) return false;
     button.click();
     if (button.tagName === "SUMMARY") button.parentElement.querySelector("button")?.focus();

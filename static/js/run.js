@@ -35,6 +35,13 @@
     if (event.key === "Escape" && !document.querySelector("dialog[open]")) close();
   });
 
+  // --- A link to a step whose row is not here, because it is folded or on a later page: its panel opens.
+  const wanted = /^#step-([0-9a-f]{16})$/.exec(location.hash);
+  document.addEventListener("DOMContentLoaded", () => {
+    if (!wanted || document.getElementById(wanted[0].slice(1))) return;
+    globalThis.htmx?.ajax("GET", `${location.pathname}${wanted[1]}/${location.search}`, { target: panel, swap: "innerHTML" });
+  });
+
   // --- Folding: what stands deeper after a folded row, up to the next of its depth, is hidden.
   const fold = () => {
     let below = Infinity;

@@ -118,7 +118,8 @@ def test_the_page_of_an_alert_shows_evidence_story_and_where_to_look(adas_client
     answer = adas_client.get(f"/alerts/{alert.pk}/")
     text, content = text_of(answer), answer.content.decode()
     for words in (
-        "analyst → verifier", "Period in steps 2", "How often 23", "Usual $4.00", "1 min 30 s".replace(" ", " "), "Is new yes",
+        "analyst → verifier", "Period in steps 2", "How often 23", "Usual $4.00", "1 min 30 s".replace(" ", " "),
+        "Is new yes",
         "$41.20 so far", "$178.00 an hour", "ada acknowledged it", "ada wrote", "&lt;b&gt;looking&lt;/b&gt;", "Opened",
         "acknowledged by ada", "Give back",
     ):  # fmt: skip

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 MODEL = "gpt-4o-2024-08-06"
 SPANS_PER_REQUEST = 12
+#: Every so many requests a run calls the same tool again and again, so often.
+LOOPS_EVERY, CALLS_OF_A_LOOP = 4, 5
 RETRY_SECONDS = 0.2
 
 
@@ -52,9 +54,40 @@ def request_body(seed: str, number: int) -> tuple[bytes, int, int]:
             for key, value in attributes.items()
         ]
         spans.append(span)
+    if is_loop(number):
+        spans += [_tool_call(digest, trace_id, now + SECOND * (call + 1), call) for call in range(CALLS_OF_A_LOOP)]
     resource = {"attributes": [{"key": "service.name", "value": {"stringValue": f"chaos-{number % 3}"}}]}
     body = {"resourceSpans": [{"resource": resource, "scopeSpans": [{"scope": {"name": "chaos"}, "spans": spans}]}]}
     return json.dumps(body).encode(), inputs, outputs
+
+
+def is_loop(number: int) -> bool:
+    """Whether the run of a request loops."""
+    return number % LOOPS_EVERY == 0
+
+
+SECOND = 1_000_000_000
+
+
+def _tool_call(digest: bytes, trace_id: str, start: int, call: int) -> dict[str, object]:
+    attributes = {
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.name": "grep",
+        "gen_ai.agent.name": "worker",
+        "gen_ai.tool.call.arguments": '{"pattern": "total"}',
+        "gen_ai.tool.call.result": "invoice.py:12 total = 0",
+    }
+    return {
+        "traceId": trace_id,
+        "spanId": hashlib.sha256(digest + b"tool" + bytes([call])).digest()[:8].hex(),
+        "parentSpanId": hashlib.sha256(digest + bytes([0])).digest()[:8].hex(),
+        "name": "execute_tool grep",
+        "kind": 1,
+        "startTimeUnixNano": str(start),
+        "endTimeUnixNano": str(start + SECOND // 2),
+        "status": {},
+        "attributes": [{"key": key, "value": {"stringValue": value}} for key, value in attributes.items()],
+    }
 
 
 @dataclass
@@ -62,6 +95,7 @@ class Acknowledged:
     """What the server said is in the books."""
 
     requests: int = 0
+    loops: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
     statuses: dict[str, int] = field(default_factory=dict)
@@ -90,6 +124,7 @@ class Sender(threading.Thread):
                 time.sleep(RETRY_SECONDS)
             with self.acknowledged.lock:
                 self.acknowledged.requests += 1
+                self.acknowledged.loops += is_loop(number)
                 self.acknowledged.input_tokens += inputs
                 self.acknowledged.output_tokens += outputs
             if number % 5 == 0:

@@ -18,7 +18,8 @@ import psutil
 import psycopg
 import pytest
 
-from tests.chaos.load import SPANS_PER_REQUEST, Acknowledged, Sender
+from agentops.costs.models import Dimension
+from tests.chaos.load import CALLS_OF_A_LOOP, SPANS_PER_REQUEST, Acknowledged, Sender
 
 pytestmark = pytest.mark.slow
 
@@ -35,8 +36,18 @@ SELECT (SELECT count(*) FROM spans), (SELECT count(*) FROM span_ledger),
     (SELECT sum(output_tokens) FROM runs), (SELECT sum(cost_nano) FROM spans), (SELECT sum(cost_nano) FROM runs)
 """
 ROLLUPS = """
-SELECT sum(cost_nano), sum(input_tokens), sum(llm_calls) FROM spend_hourly GROUP BY dimension
-UNION SELECT sum(cost_nano), sum(input_tokens), sum(llm_calls) FROM spend_days GROUP BY dimension
+SELECT sum(cost_nano), sum(input_tokens), sum(llm_calls) FROM spend_hourly WHERE dimension <> %(tool)s
+    GROUP BY dimension
+UNION SELECT sum(cost_nano), sum(input_tokens), sum(llm_calls) FROM spend_days WHERE dimension <> %(tool)s
+    GROUP BY dimension
+"""
+WAITING = "SELECT count(*) FROM watch_queue"
+#: What was found, and how many runs alerts and storms speak of.
+WATCHED = """
+SELECT (SELECT count(*) FROM run_findings), (SELECT count(DISTINCT key) FROM run_findings),
+    (SELECT count(*) FROM run_findings WHERE count = %(calls)s AND kind = 'loop.repeat'),
+    (SELECT count(DISTINCT run) FROM (
+        SELECT run FROM alerts_alert WHERE run IS NOT NULL UNION SELECT run FROM alerts_stormmember) AS told)
 """
 
 
@@ -84,7 +95,8 @@ class Instance:
 
     def victims(self) -> dict[str, list[psutil.Process]]:
         """What there is to kill, by kind."""
-        found: dict[str, list[psutil.Process]] = {"web": [], "postmaster": [], "backend": [], "valkey": []}
+        kinds = ("web", "postmaster", "backend", "valkey", "watch")
+        found: dict[str, list[psutil.Process]] = {kind: [] for kind in kinds}
         for child in psutil.Process(self.process.pid).children(recursive=True):
             try:
                 name, parent = child.name(), child.parent()
@@ -98,6 +110,8 @@ class Instance:
                 found["valkey"].append(child)
             elif "uvicorn" in line:
                 found["web"].append(child)
+            elif "agentops.celery watch" in line:
+                found["watch"].append(child)
         return found
 
 
@@ -146,7 +160,7 @@ def test_killing_anything_under_load_loses_and_doubles_nothing(instance: Instanc
         sender.start()
     for _ in range(TRIALS):
         time.sleep(rng.uniform(0.1, 0.8))
-        target = rng.choice(["web", "web", "postmaster", "backend", "valkey"])
+        target = rng.choice(["web", "web", "postmaster", "backend", "valkey", "watch", "watch"])
         candidates = instance.victims()[target]
         if candidates:
             try:
@@ -162,12 +176,26 @@ def test_killing_anything_under_load_loses_and_doubles_nothing(instance: Instanc
     assert "500" not in acknowledged.statuses, acknowledged.statuses
     with psycopg.connect(instance.database_url) as database:
         row = database.execute(TOTALS).fetchone()
-        rollups = database.execute(ROLLUPS).fetchall()
+        rollups = database.execute(ROLLUPS, {"tool": int(Dimension.TOOL)}).fetchall()
     assert row is not None
     spans, ledger, span_input, run_input, run_output, span_cost, run_cost = row
-    assert spans == ledger == acknowledged.requests * SPANS_PER_REQUEST
+    sent = acknowledged.requests * SPANS_PER_REQUEST + acknowledged.loops * CALLS_OF_A_LOOP
+    assert spans == ledger == sent
     assert span_input == run_input == acknowledged.input_tokens
     assert run_output == acknowledged.output_tokens
     assert span_cost == run_cost
     calls = acknowledged.requests * (SPANS_PER_REQUEST - 1)
     assert rollups == [(run_cost, acknowledged.input_tokens, calls)]
+    _all_was_watched_once(instance, acknowledged)
+
+
+def _all_was_watched_once(instance: Instance, acknowledged: Acknowledged) -> None:
+    """No finding is lost and none is there twice, with and without the broker's hints."""
+    deadline = time.monotonic() + RECOVERY_SECONDS
+    with psycopg.connect(instance.database_url, autocommit=True) as database:
+        while database.execute(WAITING).fetchone() != (0,):
+            assert time.monotonic() < deadline, "what was committed is not looked at"
+            time.sleep(0.2)
+        found = database.execute(WATCHED, {"calls": CALLS_OF_A_LOOP}).fetchone()
+    assert acknowledged.loops
+    assert found == (acknowledged.loops,) * 4

@@ -5,15 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-import orjson
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from agentops.demo import labelled
-from agentops.domain.findings import Finding, Mode, Severity, title
-from agentops.domain.loops import WINDOW, Watch
-from agentops.domain.steps import Step
+from agentops.demo.prose import Prose
+from agentops.domain.findings import Mode, Severity, title
 from agentops.domain.watchrules import Rules
 from tests.domain.acted import CENT, NS, Story
 
@@ -50,13 +45,9 @@ def untold(times: int) -> Story:
 
 
 def nearly(times: int) -> Story:
-    story = Story()
+    story, asked = Story(), "prices of heat pumps in old buildings in the north since spring"
     for number in range(times):
-        story.use(
-            "web_search",
-            f"prices of heat pumps in old buildings in the north since spring {'abcdefghij'[number]}x",
-            LONG,
-        )
+        story.use("web_search", f"{asked} {'abcdefghij'[number]}x", LONG)
     return story
 
 
@@ -329,9 +320,9 @@ def test_a_run_that_is_started_again_and_again_is_a_loop() -> None:
 
 def test_a_discussion_of_three_is_no_loop_unless_it_repeats() -> None:
     story, same = Story(), Story()
-    for number, question in enumerate(QUESTIONS):
+    for number in range(12):
         for agent in ("architect", "tester", "owner"):
-            story.say(agent, f"{QUESTIONS[(number * 5 + len(agent)) % 12]} {question}")
+            story.say(agent, Prose(random.Random(f"{number} {agent}")).paragraph())
             same.say(agent, f"{agent} thinks: {LONG}")
     assert not story.watched().findings
     (finding,) = same.watched().findings
@@ -357,6 +348,63 @@ def test_two_who_neither_ask_nor_repeat_themselves_get_longer() -> None:
     for question in QUESTIONS[:5]:
         story.say("writer", f"{question[:-1]}.").say("critic", f"{QUESTIONS[-QUESTIONS.index(question) - 1][:-1]}.")
     assert not story.watched().findings
+
+
+def test_one_who_asks_and_one_who_answers_get_longer_and_two_who_ask_do_not() -> None:
+    interview = Story()
+    for number, question in enumerate(QUESTIONS[:8]):
+        interview.say("interviewer", question).say("expert", f"Chapter {number} of volume {number * 7} tells of it.")
+    (finding,) = interview.watched().findings
+    assert (finding.severity, interview.number(finding.detected)) == (WARN, 12)
+
+
+def test_three_who_ask_each_other_are_found_and_one_who_leaves_does_not_hide_the_others() -> None:
+    story, left = Story(), Story().say("writer", QUESTIONS[0])
+    for number, question in enumerate(QUESTIONS):
+        for agent in ("planner", "reviewer", "writer"):
+            story.say(agent, f"{QUESTIONS[(number + len(agent)) % 12]} {agent.title()} asks. {question}")
+            if agent != "writer":
+                left.say(agent, f"{QUESTIONS[(number + len(agent)) % 12]} {question}")
+    (finding,) = story.watched().findings
+    assert (story.number(finding.detected), finding.period, finding.severity) == (12, 3, PAGE)
+    assert title(finding) == "planner, reviewer and writer keep asking each other, 12 rounds without a result"
+    (finding,) = left.watched().findings
+    assert finding.severity is PAGE
+
+
+def test_what_a_worker_says_inside_a_tool_does_not_hide_that_it_is_asked_again() -> None:
+    story = Story()
+    for question in QUESTIONS[:6]:
+        begun = story.now
+        story.say("worker", question).use("ask_worker", "the same", "I could not tell what it is.", "lead")
+        story.steps[-1] = story.steps[-1]._replace(start_ns=begun - 1)
+    (finding,) = story.watched().findings
+    assert story.number(finding.detected) <= 8
+    assert finding.labels == ["ask_worker"]
+
+
+def test_calls_of_one_agent_in_any_order_are_one_loop() -> None:
+    story, rng = Story(), random.Random(3)
+    for _ in range(40):
+        tool = rng.choice(("grep", "read_file", "run_sql", "web_search"))
+        story.use(tool, "the same", f"{tool}: {LONG}")
+    (finding,) = story.watched().findings
+    assert set(finding.labels) == {"grep", "read_file", "run_sql", "web_search"}
+
+
+def test_an_item_that_fails_once_and_then_works_is_no_loop() -> None:
+    story = Story()
+    for question in QUESTIONS:
+        story.use("upload", question, "Error: the token was refused", fails=True).use("upload", question, "stored")
+    assert not story.watched().findings
+
+
+def test_an_error_that_counts_the_attempts_is_the_same_error() -> None:
+    story = Story()
+    for number in range(5):
+        story.use(result=f"Error: attempt {number + 1} was refused", fails=True)
+    (finding,) = story.watched().findings
+    assert story.number(finding.detected) == 3
 
 
 def test_labels_given_to_one_item_after_the_other_are_no_repeat() -> None:
@@ -438,103 +486,9 @@ def test_a_finding_is_a_sentence(act: Callable[[int], Story], said: str) -> None
     assert title(finding) == said
 
 
-# --- Order, batches, stores
-
-
-CASES = list(labelled.cases("orders", len(labelled.SORTS)))
-RUNS = [sorted(step for run in labelled.steps_of(case) for step in run) for case in CASES]
-#: Some of each: the whole set takes long, and all of it stands in the confusion table.
-PICKED = st.sampled_from(range(len(CASES)))
-
-
-def told(findings: list[Finding]) -> list[dict[str, object]]:
-    return [finding.dump() for finding in findings]
-
-
-def at_once(number: int) -> tuple[Watch, list[Step], bool]:
-    is_session = len(CASES[number].plans) > 1
-    watch = Watch(CASES[number].rules, is_session=is_session)
-    watch.see(RUNS[number])
-    return watch, RUNS[number], is_session
-
-
-@given(number=PICKED, seed=st.integers(0, 1 << 30))
-@settings(deadline=None, max_examples=60)
-def test_batches_do_not_matter(number: int, seed: int) -> None:
-    expected, steps, is_session = at_once(number)
-    rng, watch, at = random.Random(seed), Watch(CASES[number].rules, is_session=is_session), 0
-    while at < len(steps):
-        size = rng.choice((1, 2, 5, 11, 12, 13, 40))
-        watch.see(steps[at : at + size])
-        at += size
-    assert told(watch.findings) == told(expected.findings)
-    assert watch.dump() == expected.dump()
-
-
-@given(number=PICKED, seed=st.integers(0, 1 << 30))
-@settings(deadline=None, max_examples=60)
-def test_order_and_repeated_spans_do_not_matter_within_the_window(number: int, seed: int) -> None:
-    expected, steps, is_session = at_once(number)
-    rng = random.Random(seed)
-    # Nothing comes after more than the window's steps that ended after it.
-    late = [step for _, step in sorted(enumerate(steps), key=lambda pair: pair[0] + rng.uniform(0, WINDOW / 2))]
-    watch, recent = Watch(CASES[number].rules, is_session=is_session), list[Step]()
-    at = 0
-    while at < len(late):
-        batch = late[at : at + rng.choice((1, 1, 2, 3))]
-        at += len(batch)
-        again = [step for step in recent if rng.random() < 0.3]
-        watch.see(rng.sample([*batch, *again], len(batch) + len(again)))
-        recent = (recent + batch)[-WINDOW // 2 :]
-    assert told(watch.findings) == told(expected.findings)
-    assert watch.dump() == expected.dump()
-
-
-@given(number=PICKED, seed=st.integers(0, 1 << 30))
-@settings(deadline=None, max_examples=40)
-def test_a_watch_that_was_stored_goes_on_as_if_it_had_not_been(number: int, seed: int) -> None:
-    expected, steps, is_session = at_once(number)
-    rng, rules = random.Random(seed), CASES[number].rules
-    watch, at = Watch(rules, is_session=is_session), 0
-    while at < len(steps):
-        size = rng.randint(1, 30)
-        watch.see(steps[at : at + size])
-        at += size
-        watch = Watch.load(orjson.loads(orjson.dumps(watch.dump())), rules, is_session=is_session)
-    assert told(watch.findings) == told(expected.findings)
-    assert watch.dump() == expected.dump()
-    assert watch.steps == expected.steps
-
-
-def test_a_state_of_another_version_is_not_taken_up() -> None:
-    state = repeat(5).watched().dump()
-    assert not Watch.load([state[0] + 1, *state[1:]]).findings
-    assert not Watch.load([]).findings
-    assert Watch.load(state).findings
-
-
 def test_a_step_that_is_told_better_is_judged_again() -> None:
     story = repeat(3)
     watch = story.watched()
     assert watch.findings
     watch.see([story.steps[-1]._replace(what=5, words=0, result=6)])
     assert not watch.findings
-
-
-def test_what_is_remembered_does_not_grow_with_the_run() -> None:
-    def size(rounds: int) -> int:
-        rng, watch, story = random.Random(1), Watch(Rules(step_budget=None)), Story()
-        for number in range(rounds):
-            story.steps.clear()
-            story.run(b"run-%d" % number)
-            for step in range(5):
-                story.ask((f"tool_{rng.randrange(90)}", rng.random()), agent=f"agent_{rng.randrange(90)}")
-                story.use(f"tool_{step % 3}", rng.choice(QUESTIONS), rng.choice(QUESTIONS), f"agent_{number % 70}")
-                story.say(f"agent_{rng.randrange(90)}", rng.choice(QUESTIONS))
-            steps = [made._replace(span_id=b"%d-%s" % (number, made.span_id)) for made in story.steps]
-            watch.see(steps)
-        return len(orjson.dumps(watch.dump()))
-
-    small, large = size(200), size(2_000)
-    assert large < 1.2 * small + 20_000
-    assert large < 400_000

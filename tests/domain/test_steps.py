@@ -6,8 +6,8 @@ import orjson
 import pytest
 
 from agentops.domain.sketches import digest, words_of
-from agentops.domain.spans import Kind
-from agentops.domain.steps import Act, Seen, Step, Trait, result_of, sketch, step_of
+from agentops.domain.spans import Kind, Span
+from agentops.domain.steps import Act, Seen, Step, Trait, result_of, step_of, withheld
 
 
 def seen(kind: Kind = Kind.TOOL, tool: str | None = "grep", *, agent: str = "agent", is_error: bool = False) -> Seen:
@@ -19,6 +19,10 @@ def step(content: dict[str, object], kind: Kind = Kind.TOOL, tool: str | None = 
     made = step_of(seen(kind, tool, **more), content, **asked)
     assert made is not None
     return made
+
+
+def kept(kind: Kind, content: dict[str, object]) -> dict[str, object]:
+    return withheld(Span(b"trace", b"span", b"", "s", kind, "n", "", 10, 20, tool_name="grep", content=content))
 
 
 def said(text: str) -> str:
@@ -46,7 +50,7 @@ def test_a_span_is_one_of_four_things(kind: Kind, content: dict[str, object], ac
 @pytest.mark.parametrize("kind", [Kind.OTHER, Kind.WORKFLOW])
 def test_what_only_holds_others_is_no_step(kind: Kind) -> None:
     assert step_of(seen(kind), {"output": "x"}) is None
-    assert sketch(seen(kind), {"output": "x"}) is None
+    assert kept(kind, {"output": "x"}) == {}
 
 
 @pytest.mark.parametrize(
@@ -203,10 +207,9 @@ def test_an_input_tells_what_was_heard_last() -> None:
     ],
 )
 def test_a_sketch_makes_the_same_step_as_the_texts(kind: Kind, content: dict[str, object]) -> None:
-    kept = orjson.loads(orjson.dumps(sketch(seen(kind), content)))
-    assert step({"sketch": kept}, kind) == step(content, kind)
+    assert step(orjson.loads(orjson.dumps(kept(kind, content))), kind) == step(content, kind)
 
 
-@pytest.mark.parametrize("kept", [None, [], [1, 2], "text", 5])
-def test_what_is_no_sketch_is_passed_over(kept: object) -> None:
-    assert step({"sketch": kept, "result": "found"}) == step({"result": "found"})
+@pytest.mark.parametrize("other", [None, [], [1, 2], "text", 5])
+def test_what_is_no_sketch_is_passed_over(other: object) -> None:
+    assert step({"sketch": other, "result": "found"}) == step({"result": "found"})

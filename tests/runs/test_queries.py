@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from agentops.domain.spans import Kind
 from agentops.pages import InvalidCursorError
-from agentops.runs import queries
+from agentops.runs import excerpts, queries
 from agentops.runs.models import Run
 from agentops.runs.queries import RunFilters, RunKey
 from tests.factories import RunFactory, SpanFactory
@@ -232,10 +232,10 @@ def test_an_excerpt_is_the_error_or_else_the_arguments_in_one_short_line() -> No
     nul = SpanFactory(run=run, kind=Kind.TOOL, content={"arguments": "a\0b"})
     bare = SpanFactory(run=run, kind=Kind.TOOL)
     (row,) = queries.runs_of_trace(run.trace_id)
-    excerpts = queries.list_excerpts(row, [span.span_id for span in (tool, failed, nul, bare)])
-    assert set(excerpts) == {tool.span_id, failed.span_id}
-    assert excerpts[failed.span_id] == "no route"
-    assert len(excerpts[tool.span_id]) == queries.EXCERPT_CHARS
+    found = excerpts.list_excerpts(row, [span.span_id for span in (tool, failed, nul, bare)])
+    assert set(found) == {tool.span_id, failed.span_id}
+    assert found[failed.span_id] == "no route"
+    assert len(found[tool.span_id]) == excerpts.EXCERPT_CHARS
 
 
 def test_models_are_summed_over_the_calls_that_count() -> None:

@@ -109,8 +109,8 @@ def test_an_error_that_the_model_never_saw_is_found() -> None:
     scene.says("", requested_tools=[{"tool": "fetch", "arguments": {}}])
     scene.tool("fetch", {}, None, is_error=True, error_type="ConnectionError")
     scene.entries[-1].content = '{"arguments": {}, "error_message": "ConnectionError: name or service not known"}'
-    told = (("user", "look it up"), ("assistant", "I fetch it"), ("user", "go on"))
-    shown = json.dumps([{"role": role, "content": content} for role, content in told])
+    said = (("user", "look it up"), ("assistant", "I fetch it"), ("user", "go on"))
+    shown = json.dumps([{"role": role, "content": text} for role, text in said])
     scene.says("All figures are as expected.", input=shown)
     booked(scene)
     watched()
