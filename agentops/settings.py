@@ -190,7 +190,11 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 120, "health_check_interval": 10}
 CELERY_TIMEZONE = "UTC"
 # What pages somebody waits for nothing: see agentops.celery.
-CELERY_TASK_ROUTES = {"agentops.watch.tasks.*": {"queue": "watch"}, "agentops.alerts.tasks.*": {"queue": "watch"}}
+CELERY_TASK_ROUTES = {
+    "agentops.watch.tasks.take_up_dry_runs": {"queue": "celery"},
+    "agentops.watch.tasks.*": {"queue": "watch"},
+    "agentops.alerts.tasks.*": {"queue": "watch"},
+}
 # When each entry ran last outlives a restart, else what is due once a day might never be.
 CELERY_BEAT_SCHEDULE_FILENAME = str(HOME / "beat" / "schedule")
 # A row in PostgreSQL is the record; a task that finds the broker gone must not hold up a request.
@@ -207,6 +211,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "repricings": {"task": "agentops.prices.tasks.take_up", "schedule": 3.0},
     "look": {"task": "agentops.watch.tasks.look", "schedule": 5.0},
     "look-at-quiet": {"task": "agentops.watch.tasks.look_at_quiet", "schedule": 30.0},
+    "dry-runs": {"task": "agentops.watch.tasks.take_up_dry_runs", "schedule": 3.0},
     "prune-watch": {"task": "agentops.watch.tasks.prune", "schedule": 3600.0},
     "settle-alerts": {"task": "agentops.alerts.tasks.settle", "schedule": 5.0},
     "prune-events": {"task": "agentops.live.tasks.prune_events", "schedule": 600.0},

@@ -19,5 +19,6 @@ urlpatterns = [
     path("alerts/", include("agentops.alerts.urls")),
     path("", include("agentops.billing.urls")),
     path("prices/", include("agentops.prices.urls")),
+    path("watch/", include("agentops.watch.urls")),
     path("api/v1/", _api),
 ]

@@ -21,6 +21,8 @@ from redis.exceptions import RedisError
 
 from agentops.dashboard import metrics
 from agentops.ingest.models import Heartbeat
+from agentops.runs import pending
+from agentops.watch import aside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,12 +43,15 @@ class Part:
 
 
 def parts() -> list[Part]:
-    """What readiness consists of: database, broker, migrations, beat. Without a database the last two are unknown."""
+    """What readiness consists of: database, broker, migrations, beat. Without a database the last two are unknown.
+
+    When the watch is late it says so as well, which makes nothing unready: no span is lost by it.
+    """
     database = _database()
     if not database.ok:
         unknown = "unknown: the database does not answer"
         return [database, _broker(), *(Part(name, ok=False, detail=unknown) for name in ("migrations", "beat"))]
-    return [database, _broker(), _safely("migrations", _migrations), _safely("beat", _beat)]
+    return [database, _broker(), _safely("migrations", _migrations), _safely("beat", _beat), *_watch()]
 
 
 @login_not_required
@@ -147,3 +152,16 @@ def _beat() -> Part:
     if time.monotonic() - _started < HEARTBEAT_LATE_SECONDS:
         return Part("beat", ok=True, detail=f"{seen}; just started")
     return Part("beat", ok=False, detail=f"{seen}: check the worker and beat processes")
+
+
+def _watch() -> list[Part]:
+    """Nothing while the watch keeps up."""
+    try:
+        lag = pending.lag()
+    except DatabaseError:
+        return []  # the parts before have said it
+    age = aside.oldest_seconds(lag, now=timezone.now())
+    if age <= aside.LATE_SECONDS:
+        return []
+    late = f"late: {lag.pending} runs wait, the oldest for {age:.0f} s; check the watch process"
+    return [Part("watch", ok=True, detail=late)]

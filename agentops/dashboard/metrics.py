@@ -18,6 +18,7 @@ from agentops.domain.alerting import State
 from agentops.domain.periods import DAY
 from agentops.domain.spans import OTHER
 from agentops.ingest.models import Heartbeat
+from agentops.watch import aside
 
 __all__ = ["CONTENT_TYPE", "render"]
 
@@ -34,7 +35,7 @@ class _Collector:
     def collect(self) -> Iterator[Metric]:
         """``agentops_up`` always; the rest when the database answers."""
         try:
-            found = [*self._ingest(), *self._books(), *self._alerts(), *self._processes()]
+            found = [*self._ingest(), *self._books(), *self._alerts(), *self._watch(), *self._processes()]
         except DatabaseError:
             found = []
         yield GaugeMetricFamily(f"{PREFIX}_database_up", "Whether the database answers.", value=bool(found))
@@ -82,6 +83,20 @@ class _Collector:
         for severity, number in counted.items():
             found.add_metric([severity], number)
         yield found
+
+    def _watch(self) -> Iterator[Metric]:
+        work = aside.work(now=self.now)
+        yield GaugeMetricFamily(f"{PREFIX}_watch_pending", "Runs that wait to be watched.", value=work.pending)
+        age = work.oldest_seconds
+        yield GaugeMetricFamily(f"{PREFIX}_watch_oldest_pending_seconds", "Age of the oldest of them.", value=age)
+        yield GaugeMetricFamily(f"{PREFIX}_watch_set_aside", "Runs that could not be judged.", value=work.set_aside)
+        yield GaugeMetricFamily(f"{PREFIX}_watch_judged", "Runs and sessions judged in an hour.", value=work.judged)
+        of_hour = GaugeMetricFamily(f"{PREFIX}_watch_findings", "Findings of an hour.", labels=["severity"])
+        still = GaugeMetricFamily(f"{PREFIX}_watch_findings_open", "Findings that go on.", labels=["severity"])
+        for family, counted in ((of_hour, work.found), (still, work.open)):
+            for severity, number in counted.items():
+                family.add_metric([severity], number)
+            yield family
 
     def _processes(self) -> Iterator[Metric]:
         beats = GaugeMetricFamily(f"{PREFIX}_heartbeat_timestamp_seconds", "Last heartbeat.", labels=["process"])

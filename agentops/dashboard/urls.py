@@ -16,6 +16,7 @@ urlpatterns = [
     path("setup/keys/<slug:key_id>/", setup.waiting, name="waiting"),
     path("setup/keys/<slug:key_id>/revoke/", setup.revoke, name="revoke"),
     path("operations/", operations.operations, name="operations"),
+    path("operations/watch-again", operations.watch_again, name="watch_again"),
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
     path("metrics", health.prometheus, name="metrics"),

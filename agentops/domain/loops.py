@@ -79,8 +79,10 @@ class Watch:
         return watch
 
     def use(self, rules: Rules) -> None:
-        """Judge what comes by these rules."""
-        self._settled.rules = self._latest.rules = rules
+        """Judge what comes by these rules, and the latest steps again: their state does not hold by which they were."""
+        if rules != self._latest.rules:
+            self._settled.rules = rules
+            self._judge_tail()
 
     def see(self, steps: Iterable[Step]) -> None:
         """Judge further steps; one that is among the latest already is passed over, or replaced by what it is now."""

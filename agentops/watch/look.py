@@ -130,7 +130,7 @@ class _Looked:
 
     def judge(self) -> Report:
         """Judge every run, and its session; write the streams back."""
-        places = {key: _places(run) for key, run in self.runs.items()}
+        places = {key: places_of(run) for key, run in self.runs.items()}
         known = streams.read(place for pair in places.values() for place in pair)
         habits = usual.read_habits(
             name for run in self.runs.values() for name in ((run.service, ""), (run.service, run.name or ""))
@@ -143,12 +143,13 @@ class _Looked:
         for key, run in sorted(self.runs.items()):
             own, *session = (known[place] for place in places[key])
             effective = book.of(run.service)
-            steps = self._steps(own, self.spans.get(key, ()), hears=bool(session))
+            steps = steps_of(own, self.spans.get(key, ()), hears=bool(session))
             own.watch.use(effective.budgeted(habits.get((run.service, ""))))
             own.watch.see(steps + late.get(key, []))
             if effective.is_on("run.errors_hidden"):
-                _look_for_hidden(own, self.spans.get(key, ()))
-            _look_at_end(own, run, habits, learnt, effective)
+                look_for_hidden(own, self.spans.get(key, ()))
+            if look_at_end(own, run, habits.get((run.service, run.name or "")), effective):
+                _learn(own, run, habits, learnt)
             report.add(own, run, now=self.now)
             for stream in session:
                 hops.setdefault(stream.place, []).append((run, steps))
@@ -160,11 +161,6 @@ class _Looked:
         usual.write_habits(learnt)
         streams.write(list(known.values()))
         return report
-
-    def _steps(self, stream: Stream, spans: Sequence[Read], *, hears: bool) -> list[Step]:
-        expects = stream.watch.is_expecting or any("requested_tools" in read.content for read in spans)
-        made = (step_of(read.seen, read.content, hears=hears, results=expects) for read in spans)
-        return [step for step in made if step is not None]
 
     def _late_agents(
         self, known: Mapping[Place, Stream], places: Mapping[RunKey, Sequence[Place]]
@@ -194,14 +190,22 @@ class _Looked:
         return amounts
 
 
-def _places(run: RunFacts) -> list[Place]:
+def places_of(run: RunFacts) -> list[Place]:
+    """Where the steps of a run count: in itself and, while it is small, in its session."""
     own = Place(run.service, Scope.RUN, run.trace_id.hex())
     if run.session is None or run.steps > HOP:
         return [own]
     return [own, Place(run.service, Scope.SESSION, run.session)]
 
 
-def _look_for_hidden(stream: Stream, spans: Sequence[Read]) -> None:
+def steps_of(stream: Stream, spans: Sequence[Read], *, hears: bool) -> list[Step]:
+    """The steps that spans are; ``hears`` keeps what they were asked, which tells turns of a session apart."""
+    expects = stream.watch.is_expecting or any("requested_tools" in read.content for read in spans)
+    made = (step_of(read.seen, read.content, hears=hears, results=expects) for read in spans)
+    return [step for step in made if step is not None]
+
+
+def look_for_hidden(stream: Stream, spans: Sequence[Read]) -> None:
     """Errors of tools that the next model call was not shown."""
     for read in sorted(spans, key=lambda read: (read.seen.end_ns, read.seen.span_id)):
         seen = read.seen
@@ -235,27 +239,25 @@ def _was_told(stream: Stream, read: Read) -> None:
         finding.involve(cluster=None, label=failure.tool, agent=failure.agent)
 
 
-def _look_at_end(
-    stream: Stream,
-    run: RunFacts,
-    habits: dict[usual.Class, Habits],
-    learnt: dict[usual.Class, Habits],
-    effective: Effective,
-) -> None:
-    """Whether a run is too fast for its class; when it has ended well, learn from it, or say that it was salvaged."""
+def look_at_end(stream: Stream, run: RunFacts, known: Habits | None, effective: Effective) -> bool:
+    """Whether a run has just ended well; a finding says when it is too fast for its class, or was salvaged."""
     key = (run.trace_id, bytes(8))
-    known = habits.get((run.service, run.name or ""))
     too_fast = known is not None and known.is_too_fast(run.tokens, run.seconds, sigmas=effective.numbers["sigmas"])
     if known is not None and too_fast and effective.is_on("cost.velocity") and "speed" not in stream.others:
         finding = stream.others["speed"] = _of_run(Mode.SPEED, run, key, int(run.tokens * 60 / run.seconds))
         finding.period = int(known.usual_speed)
     if not run.is_over or stream.is_learnt or run.is_error:
-        return
+        return False
     stream.is_learnt = True
     is_salvaged = run.errors >= SALVAGED_ERRORS and run.errors >= SALVAGED_SHARE * run.tool_calls
     if is_salvaged and effective.is_on("run.errors_hidden"):
         salvaged = stream.others["salvaged"] = _of_run(Mode.SALVAGED, run, key, run.errors)
         salvaged.per_hour_nano = None
+    return True
+
+
+def _learn(stream: Stream, run: RunFacts, habits: dict[usual.Class, Habits], learnt: dict[usual.Class, Habits]) -> None:
+    """Learn from a run that has ended well, unless anything goes round in it."""
     if stream.watch.findings:
         return
     for name in {(run.service, ""), (run.service, run.name or "")}:

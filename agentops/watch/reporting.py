@@ -40,7 +40,7 @@ class Report:
             self.refuted.append((stream.place, source, int(ordinal)))
             del stream.noted[name]
         for name, (finding, goes_on) in found.items():
-            if stream.place.scope is Scope.SESSION and len({key[0] for key in finding.steps}) < _FEWEST_TRACES:
+            if stream.place.scope is Scope.SESSION and len({key[0] for key in finding.steps}) < FEWEST_TRACES:
                 continue  # the run itself says it
             self._note(stream, run, name, finding, is_open=goes_on and not self._is_over(stream, run), now=now)
         self._end(stream, run)
@@ -98,7 +98,8 @@ def _is_quiet(stream: Stream, run: RunFacts, finding: Finding, now: datetime) ->
     )
 
 
-_FEWEST_TRACES = 3
+#: What is found in fewer runs of a session is found in these themselves.
+FEWEST_TRACES = 3
 
 
 def fingerprint(place: Place, trace_id: bytes, mode: str, kind: str) -> str:

@@ -7,118 +7,63 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from django.db import connection, transaction
 from django.db.models import Max
 
-from agentops.accounts.models import User
+from agentops.accounts.models import Role, User
 from agentops.current import Current
-from agentops.domain import habits, velocity
-from agentops.domain.alerting import KINDS
+from agentops.domain import habits
 from agentops.domain.watchrules import Rules
+from agentops.live.actions import publish
 from agentops.watch.models import RuleChange
+from agentops.watch.numbers import DEFAULTS, PAIRS, SETTINGS, SWITCHES, Setting, ToolUse
+
+__all__ = ["DEFAULTS", "SETTINGS", "SWITCHES", "Decided", "Effective", "Rulebook", "Setting", "ToolUse"]
+
+#: Who may decide.
+WRITES = Role.OWNER
+#: The live topic of rules and their dry runs.
+TOPIC = "watch_rules"
+#: Decisions follow each other, so that their ids become visible in their order.
+LOCK = "SELECT pg_advisory_xact_lock(4206910)"
+_OF_DOMAIN = frozenset(Rules.__slots__)
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """A number that can be set for a service, in words, within bounds."""
+class Decided:
+    """What people have decided for one service, or for all: numbers by setting, switches by kind, uses by tool.
 
-    name: str
-    words: str
-    help: str
-    least: float
-    most: float
-    default: float
-    is_whole: bool = True
+    What is missing is as it is for all services, and as the defaults say.
+    """
 
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    switches: Mapping[str, bool] = field(default_factory=dict)
+    tools: Mapping[str, str] = field(default_factory=dict)
 
-_RULES = Rules()
-#: What may be set for a service.
-SETTINGS = (
-    Setting("warn", "Evidence to warn", "1.0 is the third exact repetition.", 0.3, 20, _RULES.warn, is_whole=False),
-    Setting("page", "Evidence to page", "1.4 is the fourth exact repetition.", 0.3, 20, _RULES.page, is_whole=False),
-    Setting(
-        "talk_warn",
-        "Talk: rounds to warn",
-        "Messages of each of two agents with no tool work between.",
-        2,
-        1_000,
-        _RULES.talk_warn,
-    ),
-    Setting("talk_page", "Talk: rounds to page", "The same, to page.", 2, 1_000, _RULES.talk_page),
-    Setting(
-        "same_result_warn",
-        "Same result: calls to warn",
-        "Calls of a tool with one result, among the last 20.",
-        2,
-        20,
-        _RULES.same_result_warn,
-    ),
-    Setting("same_result_page", "Same result: calls to page", "The same, to page.", 2, 20, _RULES.same_result_page),
-    Setting(
-        "faults_warn",
-        "Malformed or unknown: calls to warn",
-        "Calls that cannot be read, or of tools that do not exist.",
-        2,
-        100,
-        _RULES.faults_warn,
-    ),
-    Setting("faults_page", "Malformed or unknown: calls to page", "The same, to page.", 2, 100, _RULES.faults_page),
-    Setting(
-        "least_budget",
-        "Step budget: at least",
-        "A run may take as many steps in any case.",
-        1,
-        1_000_000,
-        habits.LEAST_BUDGET,
-    ),
-    Setting(
-        "budget_times",
-        "Step budget: times a long good run",
-        "Of the service's own runs that ended well, p95.",
-        1,
-        100,
-        habits.BUDGETS_A_LONG_RUN,
-        is_whole=False,
-    ),
-    Setting(
-        "sigmas",
-        "Speed of a run: standard deviations",
-        "Tokens a minute beyond the mean of good runs.",
-        1,
-        20,
-        habits.SIGMAS,
-        is_whole=False,
-    ),
-    Setting(
-        "too_much",
-        "Speed of the service: sum to page",
-        "What stands out of the hour of the week, added up.",
-        1,
-        100,
-        velocity.TOO_MUCH,
-        is_whole=False,
-    ),
-    Setting(
-        "cold_cap_usd",
-        "Speed of a new service: dollars in 15 minutes",
-        "Where nothing is usual yet.",
-        0.01,
-        1_000_000,
-        velocity.COLD_CAP_NANO / 1e9,
-        is_whole=False,
-    ),
-)
-DEFAULTS: dict[str, float] = {setting.name: setting.default for setting in SETTINGS}
-#: Kinds that can be switched off: those that the watch raises.
-SWITCHES = tuple(
-    kind for kind in KINDS if kind.startswith("loop.") or kind in {"steps.budget", "cost.velocity", "run.errors_hidden"}
-)
-_OF_DOMAIN = frozenset(_RULES.__slots__)
+    @classmethod
+    def of(cls, chosen: Mapping[str, Any], tools: Mapping[str, Mapping[str, Any]]) -> Decided:
+        """What rows say: of the service, and of its tools."""
+        return cls(
+            {name: chosen[name] for name in DEFAULTS if name in chosen},
+            dict.fromkeys(chosen.get("disabled", ()), False) | dict.fromkeys(chosen.get("enabled", ()), True),
+            {tool: settings["use"] for tool, settings in sorted(tools.items()) if settings.get("use")},
+        )
 
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """What a row of the service holds."""
+        disabled = sorted(kind for kind, is_on in self.switches.items() if not is_on)
+        enabled = sorted(kind for kind, is_on in self.switches.items() if is_on)
+        return {**self.numbers, "disabled": disabled, "enabled": enabled}
 
-class ToolUse:
-    """How calls of a tool count."""
+    def dump(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return {"numbers": dict(self.numbers), "switches": dict(self.switches), "tools": dict(self.tools)}
 
-    NORMAL, PATIENT, IGNORED = "normal", "patient", "ignored"
+    @classmethod
+    def load(cls, plain: Mapping[str, Any]) -> Decided:
+        """What ``dump`` told of."""
+        return cls(plain["numbers"], plain["switches"], plain["tools"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,19 +91,17 @@ class Rulebook:
     decided: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
 
     def of(self, service: str) -> Effective:
-        """What is in force for a service."""
-        numbers = dict(DEFAULTS)
+        """What is in force for a service; an empty one is any that has no rules of its own."""
+        numbers = self.numbers(service)
+        for warn, page in PAIRS:  # one of them may be the service's own, and the other that of all services
+            numbers[page] = max(numbers[warn], numbers[page])
         disabled: set[str] = set()
-        for name in ("", service):
-            settings = self.decided.get((name, ""), {})
-            numbers |= {key: value for key, value in settings.items() if key in DEFAULTS}
-            disabled = set(settings.get("disabled", disabled))
-        tools = {
-            tool: settings.get("use", ToolUse.NORMAL)
-            for name in ("", service)
-            for (owner, tool), settings in self.decided.items()
-            if owner == name and tool
-        }
+        tools: dict[str, str] = {}
+        for name in _layers(service):
+            decided = self.decided_for(name)
+            disabled = {kind for kind in disabled if not decided.switches.get(kind)}
+            disabled |= {kind for kind, is_on in decided.switches.items() if not is_on}
+            tools |= decided.tools
         of_loops: dict[str, Any] = {
             name: value if name in ("warn", "page") else int(value)
             for name, value in numbers.items()
@@ -172,15 +115,34 @@ class Rulebook:
         )
         return Effective(rules, numbers)
 
+    def numbers(self, service: str) -> dict[str, float]:
+        """Every number as it was decided last, or its default."""
+        numbers = dict(DEFAULTS)
+        for name in _layers(service):
+            numbers |= self.decided_for(name).numbers
+        return numbers
+
+    def decided_for(self, service: str) -> Decided:
+        """What was decided for a service itself, or, when it is empty, for all."""
+        tools = {tool: settings for (owner, tool), settings in self.decided.items() if owner == service and tool}
+        return Decided.of(self.decided.get((service, ""), {}), tools)
+
+    def with_decided(self, service: str, decided: Decided) -> Rulebook:
+        """The rules as they would be if that were decided."""
+        others = {key: settings for key, settings in self.decided.items() if key[0] != service}
+        tools = {(service, tool): {"use": use} for tool, use in decided.tools.items()}
+        return Rulebook(others | {(service, ""): decided.chosen} | tools)
+
 
 def latest_revision() -> int:
     """Rises with every decision."""
     return RuleChange.objects.aggregate(latest=Max("id"))["latest"] or 0
 
 
-def load(_revision: int = 0) -> Rulebook:
-    """All decisions that are in force."""
-    latest = RuleChange.objects.order_by("service", "tool", "-id").distinct("service", "tool")
+def load(revision: int) -> Rulebook:
+    """All decisions that were in force at a revision."""
+    rows = RuleChange.objects.filter(pk__lte=revision)
+    latest = rows.order_by("service", "tool", "-id").distinct("service", "tool")
     return Rulebook({(change.service, change.tool): change.chosen for change in latest if change.chosen})
 
 
@@ -189,12 +151,31 @@ def current() -> Current[Rulebook]:
     return Current(latest_revision, load)
 
 
+@transaction.atomic
 def decide(
     *, service: str, tool: str, settings: Mapping[str, Any], reason: str, by: User | None, now: datetime
 ) -> RuleChange:
-    """Decide the rules of a service or a tool; only what differs from the defaults is kept."""
-    kept = {name: value for name, value in settings.items() if value not in (None, [], "", ToolUse.NORMAL)}
-    kept = {name: value for name, value in kept.items() if service or DEFAULTS.get(name) != value}
-    return RuleChange.objects.create(
+    """Decide the rules of a service or a tool; only what differs from what holds otherwise is kept.
+
+    ``settings`` are those of a service (numbers, ``disabled`` and ``enabled`` kinds), or the ``use`` of a tool.
+    """
+    wait_for_turn()
+    kept = {name: value for name, value in settings.items() if value not in (None, [], "")}
+    if not service:
+        normal: dict[str, Any] = {**DEFAULTS, "use": ToolUse.NORMAL}
+        kept = {name: value for name, value in kept.items() if name != "enabled" and normal.get(name) != value}
+    change = RuleChange.objects.create(
         service=service, tool=tool, chosen=kept, reason=reason, changed_by=by, changed_at=now
     )
+    publish([TOPIC])
+    return change
+
+
+def wait_for_turn() -> None:
+    """Decide after those who decide just now, inside a transaction."""
+    with connection.cursor() as cursor:
+        cursor.execute(LOCK)
+
+
+def _layers(service: str) -> tuple[str, ...]:
+    return ("", service) if service else ("",)

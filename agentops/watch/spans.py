@@ -13,7 +13,7 @@ from agentops.columns import Byteas, Column, Integers, Texts, books_cursor, tran
 from agentops.domain.spans import COSTED_KINDS, DEFAULT_ENVIRONMENT
 from agentops.domain.steps import Seen
 from agentops.runs import messages
-from agentops.runs.pending import Waiting
+from agentops.runs.pending import WATCHED_KINDS, Waiting
 from agentops.runs.store import RunKey, SpanKey
 
 _MODELS = frozenset(map(int, COSTED_KINDS))
@@ -76,6 +76,21 @@ CROSS JOIN LATERAL (
     OFFSET 0
 ) AS s
 """
+# Run by run, whose spans may have come on any day since its first.
+ON = f"""
+SELECT k.service, k.trace_id, s.span_id, s.kind, s.is_error, s.agent, s.tool, s.start_ns, s.end_ns, s.cost_nano,
+    s.tokens, s.content
+FROM unnest(%b::bytea[], %b::text[], %b::bigint[]) WITH ORDINALITY AS k (trace_id, service, since, place)
+CROSS JOIN LATERAL (
+    SELECT s.*, coalesce(s.input_tokens, 0) + coalesce(s.output_tokens, 0) AS tokens FROM spans s
+    WHERE s.received_on >= DATE '1970-01-01' + k.since::int AND s.trace_id = k.trace_id AND s.service = k.service
+        AND s.merged_into IS NULL
+        AND (s.kind IN ({", ".join(str(int(kind)) for kind in sorted(WATCHED_KINDS))}) OR s.parent_span_id IS NULL)
+    OFFSET 0
+) AS s
+WHERE (k.place, s.start_ns, s.span_id) > (1, %b::bigint, %b::bytea)
+ORDER BY k.place, s.start_ns, s.span_id LIMIT %b::bigint
+"""
 PLACES = """
 SELECT l.service, l.trace_id, l.span_id, l.start_ns, l.received_on - DATE '1970-01-01'
 FROM unnest(%b::text[], %b::bytea[], %b::bytea[]) AS k (service, trace_id, span_id)
@@ -114,16 +129,40 @@ def read_spans(waiting: Iterable[Waiting]) -> dict[RunKey, list[Read]]:
     if unknown:
         known += _ask(PLACES, _SPAN, unknown)
     found: dict[RunKey, list[Read]] = {}
+    for service, read in _told(_ask(SPANS, _PLACED, known)):
+        found.setdefault((read.seen.trace_id, service), []).append(read)
+    return found
+
+
+def read_on(runs: Sequence[tuple[RunKey, date]], *, after: tuple[int, bytes], limit: int) -> list[tuple[RunKey, Read]]:
+    """What the watch looks at of some runs (each with the day on which it came first), in their order and by start.
+
+    Of the first run those spans after a start and a span id; as many of all as ``limit`` says.
+    """
+    if not runs:
+        return []
+    rows = [(*key, (since - _EPOCH).days) for key, since in runs]
+    with books_cursor() as cursor:
+        cursor.execute(ON, [*transpose((Byteas, Texts, Integers), rows), *after, limit])
+        found = _told(cursor.fetchall())
+    return [((read.seen.trace_id, service), read) for service, read in found]
+
+
+def _told(rows: Iterable[Sequence[Any]]) -> list[tuple[str, Read]]:
+    """Services and spans, with what logs tell of those that say nothing themselves."""
+    found: list[tuple[str, Read]] = []
     silent: list[SpanKey] = []
-    for service, trace_id, span_id, kind, *rest, tokens, content in _ask(SPANS, _PLACED, known):
+    for service, trace_id, span_id, kind, *rest, tokens, content in rows:
         seen = Seen(trace_id, span_id, kind, *rest)
         told = orjson.loads(content) if content else {}
         if kind in _MODELS and not ("output" in told or "requested_tools" in told or "sketch" in told):
             silent.append((seen.trace_id, seen.span_id, service))
-        found.setdefault((seen.trace_id, service), []).append(Read(seen, told, tokens))
+        found.append((service, Read(seen, told, tokens)))
     if silent and (logs := messages.told(silent)):
-        for (_, service), reads in found.items():
-            reads[:] = [_with_logs(read, logs.get((read.seen.trace_id, read.seen.span_id, service))) for read in reads]
+        return [
+            (service, _with_logs(read, logs.get((read.seen.trace_id, read.seen.span_id, service))))
+            for service, read in found
+        ]
     return found
 
 

@@ -115,7 +115,7 @@ def read(places: Iterable[Place]) -> dict[Place, Stream]:
             found[place] = Stream(place, Watch(is_session=place.scope is Scope.SESSION))
     for row in _ask(STATES, unknown):
         place = _place(row)
-        found[place] = _load(place, row[3], row[4])
+        found[place] = load(place, row[3], row[4])
     return found
 
 
@@ -173,7 +173,8 @@ def _place(row: Sequence[Any]) -> Place:
     return Place(row[0], Scope(row[1]), row[2])
 
 
-def _load(place: Place, version: int, text: str) -> Stream:
+def load(place: Place, version: int, text: str) -> Stream:
+    """The stream that ``dump`` told of."""
     state = orjson.loads(text)
     return Stream(
         place,

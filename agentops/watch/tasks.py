@@ -7,8 +7,9 @@ import time
 from celery import shared_task
 from django.utils import timezone
 
+from agentops.watch import dry_run, streams, usual
 from agentops.watch import look as looking
-from agentops.watch import streams, usual
+from agentops.watch.models import DryRun
 
 #: A task goes on while there is something to do, but leaves its thread to others then, in seconds.
 AT_ONCE = 20.0
@@ -36,3 +37,12 @@ def prune() -> None:
     now = timezone.now()
     streams.prune(now=now)
     usual.prune(now=now)
+
+
+@shared_task
+def take_up_dry_runs() -> None:
+    """Do some of every dry run that nobody does just now. Not of the watch's own queue: nothing may hold that up."""
+    dry_run.sweep(now=timezone.now())
+    jobs = DryRun.unfinished(now=timezone.now())
+    for pk in jobs:
+        dry_run.work(pk, slice_seconds=dry_run.SLICE_SECONDS / len(jobs))

@@ -17,6 +17,8 @@ from agentops.costs.models import Reconciliation
 from agentops.dashboard import health, insight
 from agentops.ingest.actions import MAX_ATTEMPTS
 from agentops.ingest.models import Heartbeat, IngestMinute, Quarantine
+from agentops.runs import findings, pending
+from agentops.watch.models import Stream
 
 pytestmark = pytest.mark.django_db
 
@@ -110,7 +112,7 @@ def test_the_page_takes_as_many_statements_for_many_services_as_for_one(
     for n in range(30):
         minute(timedelta(minutes=1), f"service-{n}", accepted_spans=1)
     viewer.get("/readyz")  # asks once for migrations
-    with django_assert_max_num_queries(17):
+    with django_assert_max_num_queries(22):
         viewer.get("/operations/")
 
 
@@ -179,6 +181,75 @@ def test_not_ready_while_migrations_wait(client: Client, monkeypatch: pytest.Mon
     answer = client.get("/readyz")
     assert answer.status_code == 503
     assert "2 not applied" in answer.json()["parts"]["migrations"]["detail"]
+
+
+def waiting(age: float, *, attempts: int = 0, failure: str | None = None, number: int = 1) -> None:
+    queued_at = timezone.now() - timedelta(seconds=age)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO watch_queue (trace_id, service, received_on, spans, queued_at, attempts, failure)"
+            " VALUES (%s, 'shop', CURRENT_DATE, '', %s, %s, %s)",
+            [number.to_bytes(16, "big"), queued_at, attempts, failure],
+        )
+
+
+@pytest.mark.usefixtures("long_running")
+def test_a_late_watch_is_told_and_makes_nothing_unready(client: Client) -> None:
+    beat(5)
+    waiting(30)
+    assert "watch" not in client.get("/readyz").json()["parts"]
+    waiting(95)
+    answer = client.get("/readyz")
+    assert answer.status_code == 200
+    assert answer.json()["parts"]["watch"] == {
+        "ok": True,
+        "detail": "late: 2 runs wait, the oldest for 95 s; check the watch process",
+    }
+
+
+def test_the_page_says_how_far_the_watch_is_and_what_it_set_aside(viewer: Client) -> None:
+    assert "Set aside by the watch" not in viewer.get("/operations/").content.decode()
+    waiting(95)
+    waiting(4_000, attempts=3, failure="ValueError: no such step", number=2)
+    page = viewer.get("/operations/").content.decode().replace("\N{NO-BREAK SPACE}", " ")
+    for words in ("The watch is late", "1 min 35 s", "ValueError: no such step", "0000…002"):
+        assert words in page
+    assert "Try again" not in page
+
+
+def test_admins_let_the_watch_try_again_what_it_set_aside(viewer: Client) -> None:
+    waiting(4_000, attempts=3, failure="ValueError: no such step")
+    assert viewer.post("/operations/watch-again").status_code == 403
+    admin = Client()
+    admin.force_login(User.objects.create_user("otto", role=Role.ADMIN))
+    assert "Try again" in admin.get("/operations/").content.decode()
+    page = admin.post("/operations/watch-again", follow=True).content.decode()
+    assert "1 set aside before are tried again now" in page
+    lag = pending.lag()
+    assert (lag.pending, lag.set_aside) == (1, 0)
+
+
+def test_metrics_tell_of_the_watch_from_its_tables(client: Client) -> None:
+    waiting(95)
+    waiting(10, attempts=3, failure="boom", number=2)
+    now = timezone.now()
+    Stream.objects.create(service="shop", scope=0, key="a", state="{}", touched_at=now)
+    Stream.objects.create(service="shop", scope=0, key="b", state="{}", touched_at=now - timedelta(hours=2))
+    place = findings.Place("shop", findings.Scope.RUN, "a")
+    findings.save(
+        findings.StoredFinding(
+            place, "loops", number, b"r" * 16, None, "loop.repeat", "generic_repeat", severity, "x", now, now, now,
+            is_open=is_open, count=3, period=1, cost_nano=None, per_hour_nano=None, detail={},
+        )
+        for number, (severity, is_open) in enumerate((("warn", True), ("page", True), ("page", False)))
+    )  # fmt: skip
+    lines = [line.rpartition(" ") for line in client.get("/metrics").content.decode().splitlines()]
+    found = {name: float(value) for name, _, value in lines if name.startswith("agentops_watch_")}
+    assert found["agentops_watch_pending"] == found["agentops_watch_set_aside"] == 1
+    assert 95 <= found["agentops_watch_oldest_pending_seconds"] < 120
+    assert found["agentops_watch_judged"] == 1
+    assert found['agentops_watch_findings{severity="page"}'] == 2
+    assert found['agentops_watch_findings_open{severity="page"}'] == 1
 
 
 def test_metrics_are_the_same_from_every_process(client: Client) -> None:

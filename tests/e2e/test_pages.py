@@ -31,6 +31,7 @@ PAGES = (
     "/spend/?by=user", "/spend/outlook/", "/statements/", "/invoices/", "/setup/", "/operations/", "/api/v1/docs",
     "/prices/", "/prices/new/?kind=model", "/prices/mapping/", "/prices/mapping/new/", "/prices/unpriced/",
     "/prices/repricing/", "/alerts/", "/alerts/?state=resolved&kind=loop.repeat", "/alerts/silences/",
+    "/watch/rules/", "/watch/rules/*/", "/watch/rules/nobody/knows/",
 )  # fmt: skip
 
 

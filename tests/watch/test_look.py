@@ -10,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from agentops.alerts.models import Alert
 from agentops.runs import findings, pending
+from agentops.watch import look as looking
 from tests.watch.scenes import Scene, booked, watched
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -134,6 +135,8 @@ def test_the_number_of_statements_does_not_depend_on_the_number_of_runs() -> Non
     counts = []
     for runs in (1, 40):
         booked(*(looping(100 * runs + n, times=4, service=f"s{runs}") for n in range(runs)))
+        for known in (looking._rulebook, looking._speeds._rulebook):
+            known.get()  # every now and then it looks whether anything was decided
         with CaptureQueriesContext(connection) as asked:
             watched()
         counts.append(len(asked))
