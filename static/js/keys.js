@@ -3,6 +3,7 @@
 
 (() => {
   const WAIT_MS = 1200;
+  const SETTLE_MS = 30;
   let leader = 0;
 
   const typing = (target) => target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName);
@@ -39,6 +40,8 @@
     const scopes = [document.activeElement?.closest("[data-row]"), document.querySelector("[data-act-page]")];
     const button = scopes.map((scope) => scope?.querySelector(`[data-act="${CSS.escape(key)}"]`)).find(Boolean);
     if (!button) return false;
+    // Rows that have just been fetched are htmx's only a moment later: until then the browser would send the form itself.
+    if (button.closest(".htmx-added")) return setTimeout(act, SETTLE_MS, key) > 0;
     button.click();
     if (button.tagName === "SUMMARY") button.parentElement.querySelector("button")?.focus();
     return true;

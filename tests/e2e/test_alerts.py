@@ -25,7 +25,7 @@ evidence = {{"cost_usd": "41.20", "usd_per_hour": "178", "pattern": ["analyst", 
 with transaction.atomic():
     announce(report([
         Signal("{kind}", "{severity}", "{service}", f"loops, number {{n}}", now, evidence,
-               run=bytes.fromhex("{run}") if n == {first} else (n + 1).to_bytes(16, "big"), session=f"s{{n}}")
+               run=bytes.fromhex("{run}") or (n + 1).to_bytes(16, "big"), session=f"s{{n}}")
         for n in range({first}, {last})
     ], now=now))
 """
@@ -49,7 +49,7 @@ def run(site: Site, command: str) -> None:
 
 
 def start(site: Site, first: int, last: int, **changes: str) -> None:
-    given = {"severity": "warn", "kind": "loop.cycle", "run": site.run, "step": site.step} | changes
+    given = {"severity": "warn", "kind": "loop.cycle", "run": "", "step": site.step} | changes
     run(site, RAISE.format(first=first, last=last, **given))
 
 
