@@ -213,3 +213,12 @@ def _finding(row: Sequence[Any]) -> StoredFinding:
     values: dict[str, Any] = dict(zip(_FIELDS, rest, strict=True))
     values |= {"trace_id": bytes(values["trace_id"]), "detail": orjson.loads(values["detail"])}
     return StoredFinding(place=Place(service, Scope(scope), key), **values)
+
+
+FORGET_OLD = "DELETE FROM run_findings WHERE latest_at < %s AND NOT is_open"
+
+
+def forget_before(moment: datetime) -> None:
+    """Delete what had ended before: the spans that would show it are gone as well."""
+    with connection.cursor() as cursor:
+        cursor.execute(FORGET_OLD, [moment])

@@ -51,6 +51,12 @@ def money(nano: int | Decimal | None, unknown: str = DASH) -> str:
 
 
 @register.filter
+def a_day(nano_per_hour: int | None) -> int | None:
+    """Nano-dollars of a day at so many an hour."""
+    return None if nano_per_hour is None else 24 * nano_per_hour
+
+
+@register.filter
 def cents(amount: int | None, unknown: str = DASH) -> str:
     """Dollars from whole cents, none left out: ``$12,286.40``; ``unknown`` for None."""
     if amount is None or amount == "":  # type: ignore[comparison-overlap]

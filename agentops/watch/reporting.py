@@ -35,15 +35,18 @@ class Report:
     def add(self, stream: Stream, run: RunFacts, *, now: datetime) -> None:
         """Everything of a stream that has changed since it was stored last."""
         found = stream.findings()
+        gone: set[str] = set()
         for name in stream.noted.keys() - found.keys():
             source, _, ordinal = name.partition(":")
             self.refuted.append((stream.place, source, int(ordinal)))
-            del stream.noted[name]
+            gone.add(stream.noted.pop(name).alert)
         for name, (finding, goes_on) in found.items():
             if stream.place.scope is Scope.SESSION and len({key[0] for key in finding.steps}) < FEWEST_TRACES:
                 continue  # the run itself says it
             self._note(stream, run, name, finding, is_open=goes_on and not self._is_over(stream, run), now=now)
-        self._end(stream, run)
+        # An alert ends with the last of its findings that goes on.
+        self.ended |= gone | {noted.alert for noted in stream.noted.values()}
+        self.ended -= {noted.alert for noted in stream.noted.values() if noted.is_open}
 
     def _is_over(self, stream: Stream, run: RunFacts) -> bool:
         return run.is_over and stream.place.scope is Scope.RUN
@@ -64,7 +67,7 @@ class Report:
             return
         seconds = now.timestamp()
         is_news = noted is None or noted.severity != finding.severity
-        noted = noted or Noted(mark)
+        noted = noted or Noted(mark, fingerprint(stream.place, run.trace_id, finding.mode, finding.kind))
         is_due = is_news or (is_open and seconds - noted.reported_at >= AGAIN.total_seconds())
         if is_due and not _is_quiet(stream, run, finding, now):
             times = finding.count - noted.reported_count
@@ -74,15 +77,6 @@ class Report:
         stream.noted[name] = noted
         source, _, ordinal = name.partition(":")
         self.findings.append(_stored(stream.place, source, int(ordinal), run, finding, is_open=is_open))
-
-    def _end(self, stream: Stream, run: RunFacts) -> None:
-        """Alerts none of whose findings goes on."""
-        by_kind: dict[str, bool] = {}
-        for name, (finding, _) in stream.findings().items():
-            if name in stream.noted:
-                key = fingerprint(stream.place, run.trace_id, finding.mode, finding.kind)
-                by_kind[key] = by_kind.get(key, False) or stream.noted[name].is_open
-        self.ended |= {key for key, goes_on in by_kind.items() if not goes_on}
 
 
 def _is_quiet(stream: Stream, run: RunFacts, finding: Finding, now: datetime) -> bool:

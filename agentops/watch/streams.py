@@ -30,9 +30,10 @@ MAX_FAILURES = 16
 
 @dataclass(slots=True)
 class Noted:
-    """What has been stored and reported of a finding: ``mark`` changes when the finding does."""
+    """What has been stored and reported of a finding: ``mark`` changes when the finding does, ``alert`` is which."""
 
     mark: list[Any]
+    alert: str
     reported_at: float = 0.0
     reported_count: int = 0
     severity: str = ""
@@ -40,7 +41,7 @@ class Noted:
 
     def dump(self) -> list[Any]:
         """As JSON can hold it."""
-        return [self.mark, self.reported_at, self.reported_count, self.severity, self.is_open]
+        return [self.mark, self.alert, self.reported_at, self.reported_count, self.severity, self.is_open]
 
 
 @dataclass(slots=True)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 
 from celery import shared_task
+from django.conf import settings
 from django.utils import timezone
 
+from agentops.runs import findings
 from agentops.watch import dry_run, streams, usual
 from agentops.watch import look as looking
 from agentops.watch.models import DryRun
@@ -37,6 +40,7 @@ def prune() -> None:
     now = timezone.now()
     streams.prune(now=now)
     usual.prune(now=now)
+    findings.forget_before(now - timedelta(days=settings.SPAN_RETENTION_DAYS))
 
 
 @shared_task

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from agentops.alerts.models import Alert
+from agentops.domain.loops import Watch
+from agentops.domain.spans import Kind
+from agentops.domain.steps import Seen, Step, step_of, withheld
+from agentops.ingest.booking import Entry
 from agentops.runs import findings, pending
+from agentops.watch import look
 from agentops.watch import look as looking
+from agentops.watch.speed import Speeds
 from tests.watch.scenes import Scene, booked, watched
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -141,6 +150,153 @@ def test_the_number_of_statements_does_not_depend_on_the_number_of_runs() -> Non
             watched()
         counts.append(len(asked))
     assert counts[1] <= counts[0] + 4
+
+
+def test_a_new_service_that_runs_away_is_found_before_it_has_spent_five_dollars() -> None:
+    scene = Scene(ago=240)
+    while not Alert.objects.filter(kind="cost.velocity").exists():
+        before = len(scene.entries)
+        scene.says(f"about {len(scene.entries)} things", agent=f"agent-{before}", tokens=100_000)
+        part = Scene()
+        part.entries = scene.entries[before:]
+        booked(part)
+        look._speeds = Speeds()  # it judges a service every few seconds only, and these few pass at once
+        watched()
+        assert before < 20, "$5 are spent"
+    alert = Alert.objects.get(kind="cost.velocity")
+    assert (alert.severity, alert.service, alert.run) == ("page", "shop", None)
+    assert 4 <= float(alert.evidence["cost_usd"]) < 5
+    assert findings.of_run("shop", scene.trace_id, None) == []
+    look.look_at_speeds(now=timezone.now() + timedelta(minutes=30))
+    assert Alert.objects.get(kind="cost.velocity").cleared_at is not None
+
+
+def test_a_run_that_ended_well_with_failures_inside_was_salvaged() -> None:
+    scene = Scene()
+    for number in range(4):
+        scene.tool(f"tool-{number}", {"n": f"word{number}"}, f"nothing like it {number} " * 9, is_error=number > 0)
+    scene.end()
+    booked(scene)
+    watched()
+    (found,) = findings.of_run("shop", scene.trace_id, None)
+    assert (found.kind, found.mode, found.count, found.per_hour_nano) == ("run.errors_hidden", "salvaged", 3, None)
+    assert Alert.objects.get().run is None
+
+
+def test_a_run_that_failed_was_not_salvaged() -> None:
+    scene = Scene()
+    for number in range(4):
+        scene.tool(f"tool-{number}", {"n": f"word{number}"}, f"nothing like it {number} " * 9, is_error=True)
+    scene.end(failed=True)
+    booked(scene)
+    watched()
+    assert findings.of_run("shop", scene.trace_id, None) == []
+
+
+def new_step(scene: Scene, number: int) -> None:
+    answer = f"answer {number} of many words that say something new {number}"
+    scene.tool(f"tool-{number}", {"q": f"word{number}"}, answer)
+
+
+def test_what_a_service_s_good_runs_take_makes_its_budget() -> None:
+    for number in range(1, 7):
+        scene = Scene(number)
+        for step in range(30):
+            scene.tool(
+                f"tool-{step}", {"q": f"word{step}"}, f"answer {step} of many words that say something new {step}"
+            )
+        scene.end()
+        booked(scene)
+        watched()
+    scene = Scene(99)
+    for step in range(80):
+        new_step(scene, step)
+    booked(scene)
+    watched()
+    assert findings.of_run("shop", scene.trace_id, None) == []
+    for step in range(80, 110):
+        new_step(scene, step)
+    booked(scene)
+    watched()
+    (found,) = findings.of_run("shop", scene.trace_id, None)
+    assert (found.kind, found.mode, found.severity, found.count) == ("steps.budget", "global_breaker", "warn", 110)
+
+
+def test_history_is_found_and_wakes_nobody() -> None:
+    scene = looping(ago=3 * 86_400)
+    scene.end()
+    booked(scene)
+    watched()
+    assert len(findings.of_run("shop", scene.trace_id, None)) == 1
+    assert not Alert.objects.exists()
+
+
+def test_a_slow_clock_keeps_no_alert_back() -> None:
+    booked(looping(ago=3 * 86_400))
+    watched()
+    assert Alert.objects.count() == 1
+
+
+def test_an_agent_that_becomes_known_when_it_has_ended_is_told_of_its_steps() -> None:
+    scene = Scene()
+    parent = b"A" * 8
+    for _ in range(6):
+        scene.tool("grep", {"q": "total"}, "invoice.py:12 total = 0", agent=None, parent_span_id=parent)
+    booked(scene)
+    watched()
+    (found,) = findings.of_run("shop", scene.trace_id, None)
+    assert found.title.startswith("grep")
+    rest = Scene()
+    rest.number, rest.at = 50, scene.at
+    rest.add(Kind.AGENT, {}, agent_name="coder", parent_span_id=b"")
+    agent = rest.entries[-1].span
+    rest.entries[-1] = Entry(replace(agent, span_id=parent), rest.entries[-1].cost, None)
+    booked(rest)
+    watched()
+    (found,) = findings.of_run("shop", scene.trace_id, None)
+    assert found.title.startswith("coder: grep")
+
+
+def test_a_finding_that_a_late_step_refutes_is_taken_back_with_its_alert() -> None:
+    scene = Scene()
+    said = ["first", "second", "third", "fourth"]
+    for number in range(3):
+        scene.tool("sum_up", {"q": "total"}, "the total is 5 and the average of all of them is 3 again")
+        if number < 2:
+            scene.tool("edit", {"file": f"{said[number]}.py"}, f"{said[number]} change of many words that are all new")
+    late = [entry for entry in scene.entries if entry.span.tool_name == "edit"]
+    early = [entry for entry in scene.entries if entry not in late]
+    first, then = Scene(), Scene()
+    first.entries, then.entries = early, late
+    booked(first)
+    watched()
+    assert len(findings.of_run("shop", scene.trace_id, None)) == 1
+    booked(then)
+    watched()
+    whole = Watch()
+    whole.see(step for entry in scene.entries if (step := _step_of(entry)) is not None)
+    assert len(findings.of_run("shop", scene.trace_id, None)) == len(whole.findings)
+    assert (Alert.objects.get().cleared_at is not None) == (not whole.findings)
+
+
+def _step_of(entry: Entry) -> Step | None:
+    span = entry.span
+    seen = Seen(
+        span.trace_id, span.span_id, span.kind, span.is_error, span.agent_name, span.tool_name, span.start_ns,
+        span.end_ns, None,
+    )  # fmt: skip
+    return step_of(seen, span.content)
+
+
+def test_without_its_texts_a_loop_is_found_all_the_same() -> None:
+    scene = looping()
+    for entry in scene.entries:
+        entry.content = json.dumps(withheld(entry.span))
+        assert "invoice" not in entry.content
+    booked(scene)
+    watched()
+    (found,) = findings.of_run("shop", scene.trace_id, None)
+    assert (found.kind, found.severity, found.count) == ("loop.repeat", "page", 6)
 
 
 def _fail(*_: object) -> None:
