@@ -86,6 +86,16 @@ class Pending(NamedTuple):
     is_shown: bool = False
 
 
+class Untold(NamedTuple):
+    """A tool call of which nothing is recorded, until the next call of its model tells how much came back."""
+
+    agent: str
+    tool: str
+    start_ns: int
+    end_ns: int
+    key: StepKey
+
+
 class Call(NamedTuple):
     """A tool call as the look-out for results remembers it; ``weight`` is how little was new since the one before."""
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from itertools import islice
 
-from agentops.domain.alarms import QUIET, Alarms
+from agentops.domain.alarms import QUIET
+from agentops.domain.asking import Asking
 from agentops.domain.evidence import (
     OTHER_RESULT,
     SAME_EMPTY,
@@ -16,7 +17,6 @@ from agentops.domain.evidence import (
     Entry,
     Handed,
     Past,
-    Pending,
     Speaker,
     message_match,
     mode_of,
@@ -25,10 +25,10 @@ from agentops.domain.evidence import (
 from agentops.domain.findings import Mode, Severity
 from agentops.domain.memory import PERIODS, RING
 from agentops.domain.sketches import holds, likeness
-from agentops.domain.steps import Act, Result, Step, Trait
+from agentops.domain.steps import Act, Step, Trait
 
 #: Steps of a lane that a new one is compared with; lanes, traces and tools of one run.
-_LANE, _MAX_LANES, _MAX_TRACES, _MAX_SHOWN = 12, 48, 8, 64
+_LANE, _MAX_LANES, _MAX_TRACES = 12, 48, 8
 #: Evidence that is taken off at each step of a cluster, what the sum for a page loses besides at each step of the run,
 #: and below which a cluster can be found again.
 _DRIFT, _LEAK, _REARM = 0.3, 0.02, 0.5
@@ -51,10 +51,11 @@ _TRANSIENT, _POLL, _HANDOFF = Trait.TRANSIENT, Trait.POLL, Trait.HANDOFF
 _CODE, _ASKS, _PERSON = Trait.CODE, Trait.ASKS, Trait.PERSON
 _UNKNOWN, _MALFORMED, _CONTINUES = Trait.UNKNOWN_TOOL, Trait.MALFORMED, Trait.CONTINUES
 _TOOL, _AGENT, _SAYS = int(Act.TOOL), int(Act.AGENT), int(Act.MESSAGE)
+_UNTOLD = Trait.UNTOLD
 _TELLING = _FAILED | _EMPTY | _LONG
 
 
-class Judge(Alarms):
+class Judge(Asking):
     """Judges steps in their order."""
 
     # --- One step
@@ -68,8 +69,7 @@ class Judge(Alarms):
         act = step.act
         if act == _TOOL:
             self._count(step)
-            if (told := self._came(step)) is not None:
-                self._tool(told)
+            self.came(step)
         elif act == _AGENT:
             if step.what and self._is_new(step):
                 self._message(step)
@@ -81,14 +81,9 @@ class Judge(Alarms):
             self.open = [at for at in self.open if self.goes_on(self.findings[at])]
 
     def _model(self, step: Step) -> None:
-        if self.pending:
-            self._answered(step)
+        self.goes_on_asking(step)
         self._count(step)
-        if step.asked:
-            key = (step.trace_id, step.span_id)
-            self.pending += [Pending(step.agent, asked, step.end_ns, key) for asked in step.asked]
-            del self.pending[:-RING]
-        elif step.act == _SAYS:
+        if not step.asked and step.act == _SAYS:
             self._message(step)
 
     def _count(self, step: Step) -> None:
@@ -135,51 +130,8 @@ class Judge(Alarms):
         takes_turns = len(self.voices) == 1 and step.agent not in self.voices and bool(step.agent)
         return heard > 0 or step.act == _TOOL or not takes_turns or not at_once
 
-    # --- Tools that a model asks for
-
-    def _came(self, step: Step) -> Step | None:
-        """A tool call with what the model asked it for, where its span does not say; ``None`` for one that must wait.
-
-        One of which neither is known waits for the next call of its model, whose input may tell what came back.
-        """
-        shown = self.shown
-        if step.tool not in shown:
-            shown[step.tool] = None
-            if len(shown) > _MAX_SHOWN:
-                del shown[next(iter(shown))]
-        at = next((i for i, p in enumerate(self.pending) if p.asked.tool == step.tool and not p.is_shown), None)
-        if at is None:
-            return step
-        pending = self.pending[at]
-        if step.what:
-            del self.pending[at]
-            return step
-        if step.result:
-            del self.pending[at]
-            return step._replace(what=pending.asked.what, words=pending.asked.words)
-        key = (step.trace_id, step.span_id)
-        self.pending[at] = pending._replace(end_ns=step.end_ns, key=key, is_shown=True)
-        return None
-
-    def _answered(self, step: Step) -> None:
-        """A model goes on: what it asked for before, and no span shows, or tells nothing of, has been done."""
-        mine = [p for p in self.pending if p.agent == step.agent and p.key[0] == step.trace_id]
-        if not mine:
-            return
-        self.pending = [p for p in self.pending if p not in mine]
-        results = list(step.results[-len(mine) :])
-        results += [Result(0, 0)] * (len(mine) - len(results))
-        for (agent, asked, end_ns, key, is_shown), (result, traits) in zip(mine, results, strict=True):
-            if asked.tool in self.shown and not is_shown:
-                continue  # its span is yet to come
-            self._tool(
-                Step(
-                    step.start_ns, key[1], end_ns, key[0], Act.TOOL, agent, asked.tool, asked.what, asked.words,
-                    result, traits,
-                )
-            )  # fmt: skip
-
-    def _tool(self, step: Step) -> None:
+    def use_tool(self, step: Step) -> None:
+        """Judge a tool call of which all is known."""
         rules, traits = self.rules, step.traits
         if step.tool in rules.ignored_tools:
             return
@@ -192,14 +144,14 @@ class Judge(Alarms):
         weight = _RETRIED if traits & _TRANSIENT else 1.0
         if step.tool in rules.patient_tools:
             weight = _PATIENT
-        elif traits & _POLL:
+        elif traits & (_POLL | _UNTOLD):
             weight = min(weight, SAME_EMPTY)
         self._remember(step, past)
         self._fault(step, past)
         if match is not None:
             self._add(step, past, evidence * weight, is_exact=match)
         self._cycle(step, past, is_patient=weight < _RETRIED)
-        if step.result and step.tool not in rules.patient_tools:
+        if step.result and step.tool not in rules.patient_tools and not traits & _UNTOLD:
             self._same_result(step, past)
         if traits & _HANDOFF and step.agent:
             self._talk(step, past)

@@ -21,7 +21,7 @@ from agentops.domain.steps import Act, Asked, Result, Step
 from agentops.domain.watchrules import DEFAULTS, Rules
 
 #: Of the stored states: those of another are not taken up.
-VERSION = 4
+VERSION = 5
 #: Steps within which the order of arrival does not matter.
 WINDOW = 12
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, Self
 
-from agentops.domain.evidence import Call, Cluster, Entry, Handed, Past, Pending, Speaker
+from agentops.domain.evidence import Call, Cluster, Entry, Handed, Past, Pending, Speaker, Untold
 from agentops.domain.findings import Finding
 from agentops.domain.steps import Asked
 from agentops.domain.watchrules import Rules
@@ -44,6 +44,9 @@ class Memory:
         #: Tasks that agents hand to each other, by tool and arguments.
         self.handed: dict[tuple[str, int], Handed] = {}
         self.pending: list[Pending] = []
+        #: Tool calls of which nothing is recorded; tokens that each agent's model was given last, and made.
+        self.untold: list[Untold] = []
+        self.tokens: dict[str, tuple[int, int]] = {}
         self.findings: list[Finding] = []
         #: Those of the findings that can still go on.
         self.open: list[int] = []
@@ -59,7 +62,7 @@ class Memory:
         other.ring, other.calls = self.ring.copy(), self.calls.copy()
         other.runs, other.exact_runs = self.runs[:], self.exact_runs[:]
         other.talk, other.faults, other.handed = self.talk.copy(), self.faults.copy(), self.handed.copy()
-        other.pending = self.pending[:]
+        other.pending, other.untold, other.tokens = self.pending[:], self.untold[:], self.tokens.copy()
         other.findings, other.open = self.findings[:], self.open[:]
         for at in self.open:
             other.findings[at] = self.findings[at].copy()
@@ -82,6 +85,8 @@ class Memory:
                 [*p.asked[:2], f"{p.asked.words:x}", p.agent, p.end_ns, p.key[0].hex(), p.key[1].hex(), p.is_shown]
                 for p in self.pending
             ],
+            [[*u[:4], u.key[0].hex(), u.key[1].hex()] for u in self.untold],
+            [[agent, *tokens] for agent, tokens in self.tokens.items()],
             [finding.dump() for finding in self.findings],
             self.open,
         ]
@@ -89,7 +94,7 @@ class Memory:
     def load(self, state: list[Any]) -> None:
         """Be what ``dump`` told of."""
         numbers, runs_of, lanes, clusters, ring, runs, talk, calls, faults, *rest = state
-        handed, pending, findings, self.open = rest
+        handed, pending, untold, tokens, findings, self.open = rest
         self.number, self.steps, self.spent, self.began_ns, self.latest_ns, self.talk_began = numbers
         traces, self.voices, heard, shown = runs_of
         self.traces, self.heard = [bytes.fromhex(trace) for trace in traces], int(heard, 16)
@@ -114,4 +119,9 @@ class Memory:
             )
             for tool, what, words, agent, end_ns, trace, span, shown in pending
         ]
+        self.untold = [
+            Untold(agent, tool, start_ns, end_ns, (bytes.fromhex(trace), bytes.fromhex(span)))
+            for agent, tool, start_ns, end_ns, trace, span in untold
+        ]
+        self.tokens = {agent: (given, made) for agent, given, made in tokens}
         self.findings = [Finding.load(values) for values in findings]

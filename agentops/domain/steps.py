@@ -56,6 +56,8 @@ class Trait:
     HANDOFF = 2048
     #: A model call that was given a tool's answer last: it goes on with what was begun.
     CONTINUES = 4096
+    #: A tool call of which nothing is recorded: it is known by the tokens of the model calls around it.
+    UNTOLD = 8192
 
 
 class Asked(NamedTuple):
@@ -74,7 +76,10 @@ class Result(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What the watch needs of a booked span besides its content. ``cost_nano`` is ``None`` when unknown."""
+    """What the watch needs of a booked span besides its content. ``cost_nano`` is ``None`` when unknown.
+
+    ``given`` and ``made`` are tokens of input and output, 0 when unknown.
+    """
 
     trace_id: bytes
     span_id: bytes
@@ -85,6 +90,8 @@ class Seen(NamedTuple):
     start_ns: int
     end_ns: int
     cost_nano: int | None
+    given: int = 0
+    made: int = 0
 
 
 class Step(NamedTuple):
@@ -92,8 +99,8 @@ class Step(NamedTuple):
 
     ``what`` and ``result`` are digests, 0 when not recorded; ``after`` that of the end of what a message answers.
     ``asked`` are the tools that a model call asked for, ``results`` what its input says that tools answered, ``heard``
-    the words of the last message of its input: both only where ``step_of`` was asked for them. Steps sort by when they
-    ended.
+    the words of the last message of its input: both only where ``step_of`` was asked for them. ``given`` and ``made``
+    are the tokens of a model call, 0 when unknown. Steps sort by when they ended.
     """
 
     end_ns: int
@@ -112,6 +119,8 @@ class Step(NamedTuple):
     results: tuple[Result, ...] = ()
     heard: int = 0
     after: int = 0
+    given: int = 0
+    made: int = 0
 
 
 _PERSON = re.compile(
@@ -227,7 +236,7 @@ def _step(
     return Step(
         span.end_ns, span.span_id, span.start_ns, span.trace_id, act, span.agent or "",
         (span.tool or "") if act is _TOOL else "", what, words, result, traits, span.cost_nano or 0, asked,
-        (), 0, after,
+        (), 0, after, span.given, span.made,
     )  # fmt: skip
 
 

@@ -21,11 +21,10 @@ _MODELS = frozenset(map(int, COSTED_KINDS))
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A booked span and its content; ``tokens`` are input and output together."""
+    """A booked span and its content."""
 
     seen: Seen
     content: Mapping[str, Any]
-    tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +69,7 @@ FROM unnest(%b::text[], %b::bytea[], %b::bytea[], %b::bigint[], %b::bigint[])
     AS k (service, trace_id, span_id, start_ns, received_on)
 CROSS JOIN LATERAL (
     SELECT s.kind, s.is_error, s.agent, s.tool, s.start_ns, s.end_ns, s.cost_nano,
-        coalesce(s.input_tokens, 0) + coalesce(s.output_tokens, 0), s.content
+        coalesce(s.input_tokens, 0), coalesce(s.output_tokens, 0), s.content
     FROM spans s WHERE s.received_on = DATE '1970-01-01' + k.received_on::int AND s.trace_id = k.trace_id
         AND s.start_ns = k.start_ns AND s.span_id = k.span_id AND s.service = k.service AND s.merged_into IS NULL
     OFFSET 0
@@ -79,10 +78,10 @@ CROSS JOIN LATERAL (
 # Run by run, whose spans may have come on any day since its first.
 ON = f"""
 SELECT k.service, k.trace_id, s.span_id, s.kind, s.is_error, s.agent, s.tool, s.start_ns, s.end_ns, s.cost_nano,
-    s.tokens, s.content
+    coalesce(s.input_tokens, 0), coalesce(s.output_tokens, 0), s.content
 FROM unnest(%b::bytea[], %b::text[], %b::bigint[]) WITH ORDINALITY AS k (trace_id, service, since, place)
 CROSS JOIN LATERAL (
-    SELECT s.*, coalesce(s.input_tokens, 0) + coalesce(s.output_tokens, 0) AS tokens FROM spans s
+    SELECT s.* FROM spans s
     WHERE s.received_on >= DATE '1970-01-01' + k.since::int AND s.trace_id = k.trace_id AND s.service = k.service
         AND s.merged_into IS NULL
         AND (s.kind IN ({", ".join(str(int(kind)) for kind in sorted(WATCHED_KINDS))}) OR s.parent_span_id IS NULL)
@@ -152,12 +151,12 @@ def _told(rows: Iterable[Sequence[Any]]) -> list[tuple[str, Read]]:
     """Services and spans, with what logs tell of those that say nothing themselves."""
     found: list[tuple[str, Read]] = []
     silent: list[SpanKey] = []
-    for service, trace_id, span_id, kind, *rest, tokens, content in rows:
+    for service, trace_id, span_id, kind, *rest, content in rows:
         seen = Seen(trace_id, span_id, kind, *rest)
         told = orjson.loads(content) if content else {}
         if kind in _MODELS and not ("output" in told or "requested_tools" in told or "sketch" in told):
             silent.append((seen.trace_id, seen.span_id, service))
-        found.append((service, Read(seen, told, tokens)))
+        found.append((service, Read(seen, told)))
     if silent and (logs := messages.told(silent)):
         return [
             (service, _with_logs(read, logs.get((read.seen.trace_id, read.seen.span_id, service))))
@@ -167,7 +166,7 @@ def _told(rows: Iterable[Sequence[Any]]) -> list[tuple[str, Read]]:
 
 
 def _with_logs(read: Read, told: dict[str, Any] | None) -> Read:
-    return read if told is None else Read(read.seen, told | dict(read.content), read.tokens)
+    return read if told is None else Read(read.seen, told | dict(read.content))
 
 
 def read_runs(keys: Iterable[RunKey]) -> dict[RunKey, RunFacts]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import orjson
+
 from agentops.domain.loops import Watch
 from agentops.domain.spans import Kind
 from agentops.domain.steps import Seen, Step, step_of
@@ -18,6 +20,7 @@ class Story:
         self.steps: list[Step] = []
         self.now = 1_000 * NS
         self.trace = b"run-1"
+        self.heard: list[dict[str, str]] = []
 
     def use(
         self,
@@ -37,7 +40,13 @@ class Story:
 
     def ask(self, *tools: tuple[str, object], agent: str = "agent", cost: int = CENT) -> Story:
         requested = [{"tool": tool, "arguments": arguments} for tool, arguments in tools]
-        return self._add(Kind.LLM, agent, {"requested_tools": requested}, cost=cost)
+        given = {"input": orjson.dumps(self.heard).decode()} if self.heard else {}
+        return self._add(Kind.LLM, agent, {"requested_tools": requested, **given}, cost=cost)
+
+    def hear(self, messages: list[dict[str, str]]) -> Story:
+        """What the next models that ask for tools are given."""
+        self.heard = messages
+        return self
 
     def wait(self, seconds: float) -> Story:
         self.now += int(seconds * NS)
