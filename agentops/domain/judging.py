@@ -41,6 +41,8 @@ _PAGE_BUDGETS = 4
 #: Tasks that change hands, of which so many are remembered; they are the same affair within so many steps.
 _MAX_HANDED, _HANDED_WITHIN = 16, 16
 _MAX_SPEAKERS = 4
+#: How many times longer two may talk who neither ask nor repeat themselves.
+_OF_OTHERS = 3
 #: Fewer words may be anybody's. Such a share of what an agent said stands in what hears it.
 _FEW_WORDS, _HEARD = 4, 0.8
 #: After so long a pause somebody has read the answer.
@@ -421,13 +423,13 @@ class Judge(Asking):
             return
         asking = [2 * speaker.asks >= speaker.messages for speaker in talk.values()]
         again = [speaker.again >= speaker.messages - 2 for speaker in talk.values()]
-        # All ask, all repeat themselves, or one asks for the same: nobody answers. Others may be getting somewhere,
-        # as one does whom another asks this and that: they get longer.
-        is_stuck = all(asking) or all(again) or any(a and b for a, b in zip(asking, again, strict=True))
-        spare = 0 if is_stuck else rules.talk_warn // 2
-        if rounds < rules.talk_warn + spare or (len(talk) > 2 and not all(asking)):
+        # All ask, all repeat themselves, or one asks and somebody repeats: nobody answers. Others may be getting
+        # somewhere, as one does whom another asks this and that, or approves of: they get longer.
+        is_stuck = all(asking) or all(again) or (any(asking) and any(again))
+        patience = 1 if is_stuck else _OF_OTHERS
+        if rounds < rules.talk_warn * patience or (len(talk) > 2 and not all(asking)):
             return
-        severity = Severity.PAGE if rounds >= rules.talk_page + 2 * spare else Severity.WARN
+        severity = Severity.PAGE if rounds >= rules.talk_page * patience else Severity.WARN
         members = [other for other in self.ring if other.number >= self.talk_began and other.lane[0] in talk]
         self.find(Mode.TALK, severity, step, past, members, len(talk), rounds)
 

@@ -48,7 +48,7 @@ class Trait:
     POLL = 128
     #: A message with code in it: work, not talk.
     CODE = 256
-    #: A message that asks for something.
+    #: A message that asks for something, or takes leave.
     ASKS = 512
     #: A person's words, or a stand-in for one.
     PERSON = 1024
@@ -131,11 +131,14 @@ _HANDOFF = re.compile(
     r"(?:transfer|hand|switch|route)(?:_?(?:back|off|over))?[ _]?to(?:[ _]|$)|hand_?off", re.IGNORECASE
 )
 _CODE = ("```", "<code>", "\ndef ", "\nimport ", "\n#include ", "\nselect ")
-#: Words of somebody who asks. Looked up one by one: an alternation is tried at every character.
+#: Words of somebody who asks, or takes leave: neither says anything. Looked up one by one: an alternation is tried at
+#: every character.
 _ASKS = (
     "?", "clarif", "specif", "provide", "elaborat", "rephras", "unclear", "ambiguous", "confirm", "more information",
     "more detail", "more context", "not sure", "what do you mean", "could you", "can you", "please", "let me know",
-    "tell me", "waiting", "missing", "need to know", "understand",
+    "tell me", "waiting", "missing", "need to know", "understand", "goodbye", "you're welcome", "you are welcome",
+    "you too", "take care", "farewell", "have a great", "have a good", "have a nice", "have a wonderful",
+    "best of luck",
 )  # fmt: skip
 _FAILED = re.compile(r"^\W{0,3}(?:error|exception|traceback|fatal|failed|failure)\b|(?:error|exception):")
 _TRANSIENT = re.compile(

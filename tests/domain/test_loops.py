@@ -352,10 +352,28 @@ def test_two_who_neither_ask_nor_repeat_themselves_get_longer() -> None:
 
 def test_one_who_asks_and_one_who_answers_get_longer_and_two_who_ask_do_not() -> None:
     interview = Story()
-    for number, question in enumerate(QUESTIONS[:8]):
+    for number, question in enumerate(QUESTIONS):
         interview.say("interviewer", question).say("expert", f"Chapter {number} of volume {number * 7} tells of it.")
     (finding,) = interview.watched().findings
-    assert (finding.severity, interview.number(finding.detected)) == (WARN, 12)
+    assert (finding.severity, interview.number(finding.detected)) == (WARN, 24)
+    both = Story()
+    for number, question in enumerate(QUESTIONS[:6]):
+        both.say("interviewer", question).say("expert", QUESTIONS[number - 6])
+    (finding,) = both.watched().findings
+    assert both.number(finding.detected) == 8
+
+
+def test_who_approves_of_one_thing_after_the_other_repeats_nothing_and_who_takes_leave_for_ever_does() -> None:
+    approved, leaving = Story(), Story()
+    for number in range(10):
+        text = f"Line {number * 13} of the poem is now a song of the {number + 3} winds."
+        approved.say("translator", text).say("editor", "Approved.")
+        leaving.say("agent", f"Thank you, {number * 11} times. Goodbye!").say(
+            "helper", f"You too, on day {number * 17}."
+        )
+    assert not approved.watched().findings
+    (finding,) = leaving.watched().findings
+    assert (finding.mode, finding.severity) == (Mode.TALK, PAGE)
 
 
 def test_three_who_ask_each_other_are_found_and_one_who_leaves_does_not_hide_the_others() -> None:
