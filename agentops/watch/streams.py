@@ -22,7 +22,7 @@ from agentops.domain.loops import Watch
 from agentops.runs.findings import Place, Scope
 
 #: Streams that a process remembers, and how long a row stays that nobody touches.
-REMEMBERED = 4_000
+REMEMBERED = 1_000
 KEPT = timedelta(days=8)
 FORGOTTEN_AT_ONCE = 5_000
 MAX_FAILURES = 16
