@@ -7,12 +7,20 @@ on from there.
 
 from __future__ import annotations
 
+import logging
+import time
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
+from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
-from django.db import models
+from django.db import OperationalError, models, transaction
 from django.db.models import Q
+from django.utils import timezone
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 #: Who has reported nothing for so long is taken to be dead.
 STALE = timedelta(minutes=2)
@@ -90,6 +98,39 @@ class Job(models.Model):
         type(self)._default_manager.filter(pk=self.pk, state=JobState.RUNNING).update(  # noqa: SLF001  (Django's own name)
             state=JobState.PENDING
         )
+
+    def work(
+        self,
+        prepare: Callable[[], T],
+        step: Callable[[T], bool],
+        *,
+        seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+        failed: Callable[[], object] = lambda: None,
+    ) -> bool:
+        """Take steps for a while with what they need prepared; whether there is more to do.
+
+        Each is a transaction of its own that says whether to go on.
+        A step that a lock, a deadlock or the end of its time undid is tried again by whoever comes next. Any other
+        fault ends the job; ``failed`` is called in the transaction that says so.
+        """
+        until = clock() + seconds
+        try:
+            prepared = prepare()
+            while (more := step(prepared)) and clock() < until:
+                pass
+        except (OperationalError, SoftTimeLimitExceeded):
+            log.warning("%s will be tried again", self, exc_info=True)
+            more = True
+        except Exception as error:
+            log.exception("%s failed", self)
+            with transaction.atomic():
+                self.end(JobState.FAILED, now=timezone.now(), message=f"{type(error).__name__}: {error}")
+                failed()
+            return False
+        if more:
+            self.release()
+        return more
 
     def end(self, state: JobState, *, now: datetime, message: str = "") -> None:
         """Say how it ended."""

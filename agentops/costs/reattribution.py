@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from django.db import OperationalError, transaction
+from django.db import transaction
 from django.utils import timezone
 from psycopg import Cursor
 
@@ -94,21 +94,9 @@ def work(pk: int, *, clock: Callable[[], float] = time.monotonic, slice_seconds:
     if starts_in(job, timezone.now()) > timedelta(0):
         job.release()
         return True
-    try:
-        rules, until = load_rules(job.revision), clock() + slice_seconds
-        while (more := _step(pk, rules)) and clock() < until:
-            pass
-    except OperationalError:
-        # A lock that was held for too long, a deadlock: nothing of the step was done.
-        log.warning("re-attribution %s will be tried again", pk, exc_info=True)
-        more = True
-    except Exception as error:
-        log.exception("re-attribution %s failed", pk)
-        job.end(JobState.FAILED, now=timezone.now(), message=f"{type(error).__name__}: {error}")
-        return False
-    if more:
-        job.release()
-    return more
+    return job.work(
+        lambda: load_rules(job.revision), lambda rules: _step(pk, rules), seconds=slice_seconds, clock=clock
+    )
 
 
 def starts_in(job: Reattribution, now: datetime) -> timedelta:

@@ -18,8 +18,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from celery.exceptions import SoftTimeLimitExceeded
-from django.db import OperationalError, connection, transaction
+from django.db import connection, transaction
 from django.utils import timezone
 from psycopg import Cursor
 
@@ -117,23 +116,13 @@ def work(pk: int, *, clock: Callable[[], float] = time.monotonic, slice_seconds:
     if starts_in(job, timezone.now()) > timedelta(0):
         job.release()
         return True
-    try:
-        prices, until = load_prices(job.revision_id or 0), clock() + slice_seconds
-        while (more := _step(pk, prices)) and clock() < until:
-            pass
-    except (OperationalError, SoftTimeLimitExceeded):
-        # A lock that was held for too long, a deadlock: nothing of the step was done.
-        log.warning("re-pricing %s will be tried again", pk, exc_info=True)
-        more = True
-    except Exception as error:
-        log.exception("re-pricing %s failed", pk)
-        with transaction.atomic():
-            job.end(JobState.FAILED, now=timezone.now(), message=f"{type(error).__name__}: {error}")
-            publish([TOPIC])
-        return False
-    if more:
-        job.release()
-    return more
+    return job.work(
+        lambda: load_prices(job.revision_id or 0),
+        lambda prices: _step(pk, prices),
+        seconds=slice_seconds,
+        clock=clock,
+        failed=lambda: publish([TOPIC]),
+    )
 
 
 def sweep() -> None:

@@ -12,8 +12,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from celery.exceptions import SoftTimeLimitExceeded
-from django.db import OperationalError, connection, transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from agentops.accounts.models import User
@@ -116,24 +115,19 @@ def work(pk: int, *, clock: Callable[[], float] = time.monotonic, slice_seconds:
     job = DryRun.claim(pk, now=timezone.now())
     if job is None:
         return False
-    try:
-        present = rules.load(job.revision)
-        proposed = present.with_decided(job.service, Decided.load(job.proposed))
-        until = clock() + slice_seconds
-        while (more := _step(pk, present, proposed)) and clock() < until:
-            pass
-    except (OperationalError, SoftTimeLimitExceeded):
-        log.warning("dry run %s will be tried again", pk, exc_info=True)
-        more = True
-    except Exception as error:
-        log.exception("dry run %s failed", pk)
-        with transaction.atomic():
-            job.end(JobState.FAILED, now=timezone.now(), message=f"{type(error).__name__}: {error}")
-            publish([TOPIC])
-        return False
-    if more:
-        job.release()
-    return more
+    return job.work(
+        lambda: _rulebooks(job),
+        lambda books: _step(pk, *books),
+        seconds=slice_seconds,
+        clock=clock,
+        failed=lambda: publish([TOPIC]),
+    )
+
+
+def _rulebooks(job: DryRun) -> tuple[Rulebook, Rulebook]:
+    """What was in force when it was asked for, and what is proposed."""
+    present = rules.load(job.revision)
+    return present, present.with_decided(job.service, Decided.load(job.proposed))
 
 
 def sweep(*, now: datetime) -> None:
