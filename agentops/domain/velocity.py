@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from agentops.domain.baseline import Baseline, hour_of_week
+from agentops.domain.baseline import HOURS_A_WEEK, Baseline, hour_of_week
 
 #: What is added up, and over how many of them.
 LENGTH = timedelta(minutes=5)
@@ -22,8 +22,9 @@ SLACK, TOO_MUCH = 1.0, 8.0
 _RESTLESS = 2.0
 #: What is not worth a word: an excess below it, in nano-dollars.
 LEAST_EXCESS_NANO = 1_000_000_000
-#: A service without a past may spend so much in a quarter of an hour, or some times what its own last day knows.
-COLD_CAP_NANO, COLD_LENGTHS, COLD_TIMES = 4_000_000_000, 3, 4
+#: In a quarter of an hour any service may spend so much; one without a past some times what its own last day knows,
+#: any other so many of its most expensive hours: sums take longer to be sure of a service that is restless.
+COLD_CAP_NANO, COLD_LENGTHS, COLD_TIMES, HOURS_AT_ONCE = 4_000_000_000, 3, 4, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,10 @@ def judge(
         elif since is None:
             since = start
         usual = baseline.usual_nano(hour)
-    if since is None or total < too_much:
+    if since is None:
+        return None
+    dearest = max(baseline.usual_nano(hour) for hour in range(HOURS_A_WEEK))
+    if total < too_much and sum(costs[-COLD_LENGTHS:]) < max(cold_cap_nano, HOURS_AT_ONCE * dearest):
         return None
     went = [cost for start, cost in zip(starts, costs, strict=True) if start >= since]
     if sum(went) - usual * len(went) // _PER_HOUR < LEAST_EXCESS_NANO:

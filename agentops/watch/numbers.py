@@ -108,8 +108,8 @@ SETTINGS = (
     Setting(
         "cold_cap_usd",
         _SPEED,
-        "New service: $ in 15 min",
-        "Dollars to page at, where nothing is usual yet.",
+        "Service: $ in 15 min",
+        "Dollars to page at; more where two of its dearest hours cost more.",
         0.01,
         1_000_000,
         velocity.COLD_CAP_NANO / 1e9,

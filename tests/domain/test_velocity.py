@@ -47,6 +47,15 @@ def test_a_runaway_is_found_within_a_quarter_of_an_hour() -> None:
     assert 11 * DOLLAR < found.usual_nano < 13 * DOLLAR
 
 
+def test_a_restless_service_that_spends_two_of_its_dearest_hours_at_once_needs_no_sum() -> None:
+    start = NOW.replace(hour=0, minute=0) - timedelta(days=42)
+    restless = History(Hours(start, [(hour * 7919 % 13 == 0) * 3 * DOLLAR for hour in range(42 * 24)])).at(42)
+    assert velocity.judge(spent(*[0] * 10, 1.5, 1.5), restless, now=NOW) is None
+    found = velocity.judge(spent(*[0] * 10, 3, 4), restless, now=NOW)
+    assert found is not None
+    assert (found.is_cold, found.spent_nano) == (False, 7 * DOLLAR)
+
+
 def test_the_present_five_minutes_count_only_when_they_are_expensive_already() -> None:
     fast = [1.0] * 9 + [10, 10]
     found = [velocity.judge(spent(*fast, present), usual(12), now=NOW) for present in (0, 0.01, 20)]
