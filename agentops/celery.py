@@ -18,6 +18,8 @@ os.environ.setdefault("CELERY_SKIP_CHECKS", "1")
 app = Celery("agentops")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+# Of every thread: tasks are asked for by those that serve requests as well.
+app.set_default()
 
 
 def main(role: str, level: str = "WARNING") -> int:
