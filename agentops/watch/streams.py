@@ -18,7 +18,7 @@ from django.db import connection
 from agentops.columns import Column, Integers, Texts, books_cursor, transpose
 from agentops.domain.findings import Finding
 from agentops.domain.hidden import Failure
-from agentops.domain.loops import Watch
+from agentops.domain.loops import VERSION, Watch
 from agentops.runs.findings import Place, Scope
 
 #: Streams that a process remembers, and how long a row stays that nobody touches.
@@ -26,6 +26,8 @@ REMEMBERED = 1_000
 KEPT = timedelta(days=8)
 FORGOTTEN_AT_ONCE = 5_000
 MAX_FAILURES = 16
+#: Where loops are noted as found. What another version found stays as it is stored: this one knows nothing of it.
+_LOOPS = f"loops-{VERSION}"
 
 
 @dataclass(slots=True)
@@ -63,7 +65,7 @@ class Stream:
 
     def findings(self) -> dict[str, tuple[Finding, bool]]:
         """Everything found, and whether it can go on; by source and ordinal."""
-        found = {f"loops:{at}": (finding, self.watch.is_open(at)) for at, finding in enumerate(self.watch.findings)}
+        found = {f"{_LOOPS}:{at}": (finding, self.watch.is_open(at)) for at, finding in enumerate(self.watch.findings)}
         found |= {f"{name}:0": (finding, True) for name, finding in self.others.items()}
         return found
 
@@ -185,7 +187,11 @@ def load(place: Place, version: int, text: str) -> Stream:
             for span_id, agent, tool, end_ns, words in state["failures"]
         ],
         {name: Finding.load(plain) for name, plain in state["others"].items()},
-        {name: Noted(*values) for name, values in state["noted"].items()},
+        {
+            name: Noted(*values)
+            for name, values in state["noted"].items()
+            if name.partition(":")[0] in {_LOOPS, *state["others"]}
+        },
         state["is_learnt"],
         version,
     )

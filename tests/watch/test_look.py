@@ -17,7 +17,7 @@ from agentops.domain.spans import Kind
 from agentops.domain.steps import Seen, Step, step_of, withheld
 from agentops.ingest.booking import Entry
 from agentops.runs import findings, pending
-from agentops.watch import look
+from agentops.watch import look, streams
 from agentops.watch import look as looking
 from agentops.watch.speed import Speeds
 from tests.watch.scenes import Scene, booked, watched
@@ -277,6 +277,26 @@ def test_a_finding_that_a_late_step_refutes_is_taken_back_with_its_alert() -> No
     whole.see(step for entry in scene.entries if (step := _step_of(entry)) is not None)
     assert len(findings.of_run("shop", scene.trace_id, None)) == len(whole.findings)
     assert (Alert.objects.get().cleared_at is not None) == (not whole.findings)
+
+
+def test_what_an_earlier_version_found_stays_when_its_state_is_not_taken_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = looping()
+    with monkeypatch.context() as earlier:
+        earlier.setattr("agentops.domain.loops.VERSION", -1)
+        earlier.setattr("agentops.watch.streams._LOOPS", "loops--1")
+        booked(scene)
+        watched()
+    streams.forget_remembered()
+    more = Scene()
+    more.number, more.at = scene.number, scene.at
+    more.says("That is all.")
+    booked(more)
+    watched()
+    (found,) = findings.of_run("shop", scene.trace_id, None)
+    assert (found.count, found.is_open) == (6, True)
+    assert Alert.objects.get().cleared_at is None
+    look.look_at_quiet(now=timezone.now() + timedelta(minutes=30))
+    assert Alert.objects.get().cleared_at is not None
 
 
 def _step_of(entry: Entry) -> Step | None:
