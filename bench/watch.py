@@ -13,7 +13,8 @@ import orjson
 from agentops.demo import labelled
 from agentops.demo.confusion import Confusion, confusion
 from agentops.demo.labelled import Family
-from agentops.domain.findings import KIND_OF, Severity
+from agentops.domain.alerting import Severity
+from agentops.domain.findings import KIND_OF
 from agentops.domain.loops import Watch
 from agentops.domain.steps import Seen, Step, step_of
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from agentops.demo.labelled import Case, Family, found, is_right, steps_of, worst
-from agentops.domain.findings import Finding, Severity
+from agentops.domain.alerting import Severity
+from agentops.domain.findings import Finding
 from agentops.domain.steps import Act, Step
 
 _BUDGET = "steps.budget"

@@ -14,8 +14,9 @@ from agentops.demo.script import Script
 from agentops.demo.writers import encode, spans_of
 from agentops.demo.writers.base import compact
 from agentops.domain import steps
+from agentops.domain.alerting import Severity
 from agentops.domain.dialects import normalise
-from agentops.domain.findings import Finding, Severity
+from agentops.domain.findings import Finding
 from agentops.domain.loops import Watch
 from agentops.domain.runtree import Node, resolve
 from agentops.domain.spans import COSTED_KINDS, Kind, Span

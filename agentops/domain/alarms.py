@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from agentops.domain.alerting import Severity
 from agentops.domain.evidence import FAULTS, TALKS, Past
-from agentops.domain.findings import Finding, Mode, Severity
+from agentops.domain.findings import Finding, Mode
 from agentops.domain.memory import Memory
 from agentops.domain.steps import Step
 

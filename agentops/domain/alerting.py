@@ -56,7 +56,7 @@ MAX_PATTERN_CHARS = 512
 
 
 class Severity(StrEnum):
-    """Whether somebody should look, or must."""
+    """Whether somebody should look, or must: a warning waits, a page wakes somebody."""
 
     WARN = "warn"
     PAGE = "page"

@@ -7,19 +7,14 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from agentops.domain.alerting import Severity
+
 #: Steps that a finding remembers: the earliest and the latest.
 FIRST_STEPS, LAST_STEPS = 48, 24
 _MAX_LABELS, _MAX_CLUSTERS = 8, 24
 
 #: (trace id, span id)
 StepKey = tuple[bytes, bytes]
-
-
-class Severity(StrEnum):
-    """How loud a finding is: a warning waits for somebody, a page wakes somebody."""
-
-    WARN = "warn"
-    PAGE = "page"
 
 
 class Mode(StrEnum):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from itertools import islice
 
 from agentops.domain.alarms import QUIET
+from agentops.domain.alerting import Severity
 from agentops.domain.asking import Asking
 from agentops.domain.evidence import (
     OTHER_RESULT,
@@ -22,7 +23,7 @@ from agentops.domain.evidence import (
     mode_of,
     result_match,
 )
-from agentops.domain.findings import Mode, Severity
+from agentops.domain.findings import Mode
 from agentops.domain.memory import PERIODS, RING
 from agentops.domain.sketches import holds, likeness
 from agentops.domain.steps import Act, Step, Trait

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
 
-from agentops.domain.findings import Finding, Severity, title
+from agentops.domain.alerting import Severity
+from agentops.domain.findings import Finding, title
 from agentops.domain.incidents import HOUR_NS, NS, Incident, beats
 from agentops.domain.loops import Watch
 from agentops.domain.watchrules import Rules

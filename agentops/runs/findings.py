@@ -56,14 +56,13 @@ class StoredFinding:
     cost_nano: int | None
     per_hour_nano: int | None
     detail: dict[str, Any]
-    reported_at: datetime | None = None
 
 
 _COLUMNS = """service, scope, key, source, ordinal, trace_id, session, kind, mode, severity, title, began_at,
-    detected_at, latest_at, is_open, count, period, cost_nano, per_hour_nano, detail, reported_at"""
+    detected_at, latest_at, is_open, count, period, cost_nano, per_hour_nano, detail"""
 _KEY = "service, scope, key, source, ordinal"
 _CHANGING = """trace_id, kind, mode, severity, title, began_at, detected_at, latest_at, is_open, count, period,
-    cost_nano, per_hour_nano, detail, reported_at"""
+    cost_nano, per_hour_nano, detail"""
 
 _FIELDS = [name.strip() for name in _COLUMNS.split(",")][3:]
 
@@ -72,7 +71,7 @@ INSERT INTO run_findings AS f ({_COLUMNS})
 SELECT {_COLUMNS} FROM jsonb_to_recordset(%s::jsonb) AS r (service text, scope smallint, key text, source text,
     ordinal integer, trace_id bytea, session text, kind text, mode text, severity text, title text,
     began_at timestamptz, detected_at timestamptz, latest_at timestamptz, is_open boolean, count bigint,
-    period integer, cost_nano bigint, per_hour_nano bigint, detail text, reported_at timestamptz)
+    period integer, cost_nano bigint, per_hour_nano bigint, detail text)
 ORDER BY {_KEY}
 ON CONFLICT ({_KEY}) DO UPDATE SET ({_CHANGING}) = ROW (
     {", ".join(f"EXCLUDED.{name.strip()}" for name in _CHANGING.split(","))})
@@ -111,25 +110,6 @@ DELETE FROM run_findings WHERE ({_KEY}) IN (
 def forget(keys: Sequence[tuple[Place, str, int]]) -> None:
     """Delete findings that further steps, come late, have refuted: (place, source, ordinal) each."""
     _by_key(FORGET, keys)
-
-
-OF_PLACES = f"""
-SELECT {_COLUMNS} FROM run_findings
-JOIN unnest(%s::text[], %s::smallint[], %s::text[]) AS u (service, scope, key) USING (service, scope, key)
-"""
-
-
-def of_places(places: Iterable[Place]) -> dict[Place, list[StoredFinding]]:
-    """What is stored of runs and sessions."""
-    wanted = list(places)
-    found: dict[Place, list[StoredFinding]] = {}
-    if wanted:
-        columns: list[Any] = [[p.service for p in wanted], [int(p.scope) for p in wanted], [p.key for p in wanted]]
-        with connection.cursor() as cursor:
-            cursor.execute(OF_PLACES, columns)
-            for finding in map(_finding, cursor.fetchall()):
-                found.setdefault(finding.place, []).append(finding)
-    return found
 
 
 OF_RUN = f"""

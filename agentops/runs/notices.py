@@ -9,7 +9,8 @@ from urllib.parse import urlencode
 
 from django.urls import reverse
 
-from agentops.domain.findings import Mode, Severity
+from agentops.domain.alerting import Severity
+from agentops.domain.findings import Mode
 from agentops.runs.findings import Scope, StoredFinding
 from agentops.runs.queries import RunRow
 from agentops.templatetags.formats import count

@@ -17,7 +17,8 @@ from django.utils import timezone
 from agentops.alerts import actions as alerts
 from agentops.alerts.models import Alert
 from agentops.alerts.queries import open_services
-from agentops.domain.findings import Finding, Mode, Severity
+from agentops.domain.alerting import Severity
+from agentops.domain.findings import Finding, Mode
 from agentops.domain.habits import Habits
 from agentops.domain.hidden import Failure, is_hidden, words_of
 from agentops.domain.spans import COSTED_KINDS, Kind

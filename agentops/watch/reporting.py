@@ -9,7 +9,8 @@ from typing import Any
 
 from agentops.alerts.actions import Signal
 from agentops.domain import alerting
-from agentops.domain.findings import Finding, Mode, Severity, pattern, title
+from agentops.domain.alerting import Severity
+from agentops.domain.findings import Finding, Mode, pattern, title
 from agentops.runs.api import from_ns, usd
 from agentops.runs.findings import Place, Scope, StoredFinding
 from agentops.watch.spans import RunFacts
@@ -68,15 +69,15 @@ class Report:
         seconds = now.timestamp()
         is_news = noted is None or noted.severity != finding.severity
         noted = noted or Noted(mark, fingerprint(stream.place, run.trace_id, finding.mode, finding.kind))
+        stored = _stored(stream.place, name, run, finding, is_open=is_open)
         is_due = is_news or (is_open and seconds - noted.reported_at >= AGAIN.total_seconds())
         if is_due and not _is_quiet(stream, run, finding, now):
             times = finding.count - noted.reported_count
-            self.signals.append(_signal(stream.place, run, finding, times, now=now))
+            self.signals.append(_signal(stored, run, times, now=now))
             noted.reported_at, noted.reported_count = seconds, finding.count
         noted.mark, noted.severity, noted.is_open = mark, str(finding.severity), is_open
         stream.noted[name] = noted
-        source, _, ordinal = name.partition(":")
-        self.findings.append(_stored(stream.place, source, int(ordinal), run, finding, is_open=is_open))
+        self.findings.append(stored)
 
 
 def _is_quiet(stream: Stream, run: RunFacts, finding: Finding, now: datetime) -> bool:
@@ -105,55 +106,34 @@ def fingerprint(place: Place, trace_id: bytes, mode: str, kind: str) -> str:
     return alerting.fingerprint(kind, place.service, run=trace_id)
 
 
-def _signal(place: Place, run: RunFacts, finding: Finding, times: int, *, now: datetime) -> Signal:
-    of_session = place.scope is Scope.SESSION
-    of_service = finding.mode in _OF_SERVICE
+def _signal(found: StoredFinding, run: RunFacts, times: int, *, now: datetime) -> Signal:
+    of_session = found.place.scope is Scope.SESSION
+    of_service = found.mode in _OF_SERVICE
+    evidence = {name: value for name, value in found.detail.items() if name != "traces"}
     return Signal(
-        kind=finding.kind,
-        severity=str(finding.severity),
-        service=place.service,
-        title=title(finding),
-        evidence=evidence(finding, run) | ({"run": run.trace_id.hex()} if of_session or of_service else {}),
-        seen_at=min(now, from_ns(finding.latest_ns)),
+        kind=found.kind,
+        severity=found.severity,
+        service=found.place.service,
+        title=found.title,
+        evidence=evidence | ({"run": run.trace_id.hex()} if of_session or of_service else {}),
+        seen_at=min(now, found.latest_at),
         observations=max(1, times),
         run=None if of_session or of_service else run.trace_id,
-        session=None if of_service else place.key if of_session else run.session,
+        session=None if of_service else found.place.key if of_session else run.session,
         user=None if of_service else run.user,
         feature=None if of_service else run.feature,
         environment=run.environment,
     )
 
 
-def evidence(finding: Finding, run: RunFacts) -> dict[str, Any]:
-    """What shows that it is so: the steps, the period, how often, what it cost. Money is ``None`` when unknown."""
+def _stored(place: Place, name: str, run: RunFacts, finding: Finding, *, is_open: bool) -> StoredFinding:
+    source, _, ordinal = name.partition(":")
     unknown = not finding.spent_nano and run.unpriced_calls > 0
-    return {
-        "mode": str(finding.mode),
-        "steps": [span.hex() for _, span in finding.steps],
-        "steps_total": finding.total,
-        "first_span_id": finding.steps[0][1].hex() if finding.steps else finding.detected[1].hex(),
-        "detected_span_id": finding.detected[1].hex(),
-        "paged_span_id": finding.paged[1].hex() if finding.paged else None,
-        "period": finding.period,
-        "count": finding.count,
-        "since": from_ns(finding.began_ns).isoformat(),
-        "pattern": pattern(finding),
-        "what": finding.labels,
-        "agents": finding.agents,
-        "cost_usd": None if unknown else usd(finding.spent_nano),
-        "usd_per_hour": None if unknown else usd(finding.per_hour_nano),
-    }
-
-
-def _stored(
-    place: Place, source: str, ordinal: int, run: RunFacts, finding: Finding, *, is_open: bool
-) -> StoredFinding:
-    traces = sorted({trace.hex() for trace, _ in finding.steps})
-    unknown = not finding.spent_nano and run.unpriced_calls > 0
+    cost, per_hour = (None, None) if unknown else (finding.spent_nano, finding.per_hour_nano)
     return StoredFinding(
         place=place,
         source=source,
-        ordinal=ordinal,
+        ordinal=int(ordinal),
         trace_id=finding.detected[0],
         session=run.session,
         kind=finding.kind,
@@ -166,10 +146,32 @@ def _stored(
         is_open=is_open,
         count=finding.count,
         period=finding.period,
-        cost_nano=None if unknown else finding.spent_nano,
-        per_hour_nano=None if unknown else finding.per_hour_nano,
-        detail=evidence(finding, run) | {"traces": traces},
+        cost_nano=cost,
+        per_hour_nano=per_hour,
+        detail=_evidence(finding, cost, per_hour),
     )
+
+
+def _evidence(finding: Finding, cost_nano: int | None, per_hour_nano: int | None) -> dict[str, Any]:
+    """What shows that it is so: the steps and their runs, the period, how often, what it cost."""
+    steps = finding.steps
+    return {
+        "mode": str(finding.mode),
+        "steps": [span.hex() for _, span in steps],
+        "steps_total": finding.total,
+        "first_span_id": (steps[0] if steps else finding.detected)[1].hex(),
+        "detected_span_id": finding.detected[1].hex(),
+        "paged_span_id": finding.paged[1].hex() if finding.paged else None,
+        "period": finding.period,
+        "count": finding.count,
+        "since": from_ns(finding.began_ns).isoformat(),
+        "pattern": pattern(finding),
+        "what": finding.labels,
+        "agents": finding.agents,
+        "cost_usd": usd(cost_nano),
+        "usd_per_hour": usd(per_hour_nano),
+        "traces": sorted({trace.hex() for trace, _ in steps}),
+    }
 
 
 def ended_of(findings: Iterable[StoredFinding]) -> set[str]:

@@ -13,7 +13,8 @@ from typing import Any
 
 import orjson
 
-from agentops.domain.findings import Finding, Severity, title
+from agentops.domain.alerting import Severity
+from agentops.domain.findings import Finding, title
 from agentops.domain.habits import Habits
 from agentops.domain.loops import Watch
 from agentops.runs.api import from_ns

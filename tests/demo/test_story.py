@@ -14,7 +14,8 @@ from agentops.demo.plan import DIMENSIONS, NS, RunPlan, Truth, truth_by
 from agentops.demo.scenario import PATTERNS, plan_session
 from agentops.demo.story import FIRST_LOOP_NS, LOOP_EVERY_NS, Story, Trouble, troubles
 from agentops.demo.writers import WireSpan, spans_of
-from agentops.domain.findings import Finding, Mode, Severity
+from agentops.domain.alerting import Severity
+from agentops.domain.findings import Finding, Mode
 from agentops.domain.loops import Watch
 from agentops.domain.spans import Kind
 from agentops.domain.steps import Seen, Trait, step_of

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 
-from agentops.domain.findings import Mode, Severity
+from agentops.domain.alerting import Severity
+from agentops.domain.findings import Mode
 from agentops.domain.spans import Kind
 from agentops.domain.steps import Seen, step_of
 from tests.domain.acted import Story

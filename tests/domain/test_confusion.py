@@ -6,7 +6,7 @@ import pytest
 
 from agentops.demo.confusion import Confusion, confusion
 from agentops.demo.labelled import SORTS, Capture, Case, Family, cases, steps_of
-from agentops.domain.findings import Severity
+from agentops.domain.alerting import Severity
 from agentops.domain.steps import Step
 
 ROUNDS = 6

@@ -7,8 +7,9 @@ from itertools import islice, pairwise
 
 import pytest
 
+from agentops.domain.alerting import Severity
 from agentops.domain.clarifications import clarification
-from agentops.domain.findings import Mode, Severity
+from agentops.domain.findings import Mode
 from agentops.domain.incidents import BY_SLUG, HOUR_NS, INCIDENTS, NS, Incident, beats, heard
 from agentops.domain.loops import Watch
 from agentops.domain.replays import POINTS, Reaction, crossed, curve, replay, stopped

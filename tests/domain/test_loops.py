@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from agentops.demo.prose import Prose
-from agentops.domain.findings import Mode, Severity, title
+from agentops.domain.alerting import Severity
+from agentops.domain.findings import Mode, title
 from agentops.domain.watchrules import Rules
 from tests.domain.acted import CENT, NS, Story
 

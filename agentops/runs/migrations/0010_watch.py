@@ -37,11 +37,9 @@ CREATE TABLE run_findings (
     per_hour_nano bigint,
     detail text NOT NULL,
     found_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    reported_at timestamptz,
     UNIQUE (service, scope, key, source, ordinal)
 );
 CREATE INDEX run_findings_trace ON run_findings (trace_id);
-CREATE INDEX run_findings_session ON run_findings (service, session) WHERE scope = 1;
 CREATE INDEX run_findings_open ON run_findings (latest_at) WHERE is_open;
 CREATE INDEX run_findings_found ON run_findings (found_at DESC);
 """
