@@ -156,12 +156,14 @@ QUIET = f"""
 SELECT {", ".join(f"f.{name.strip()}" for name in _COLUMNS.split(","))} FROM run_findings f
 WHERE f.is_open AND NOT EXISTS (
     SELECT FROM runs r WHERE r.trace_id = f.trace_id AND r.service = f.service AND r.last_received_at > %(since)s)
+AND (f.scope = {int(Scope.RUN)} OR NOT EXISTS (
+    SELECT FROM runs r WHERE r.session = f.key AND r.service = f.service AND r.last_received_at > %(since)s))
 LIMIT 1000
 """
 
 
 def open_and_quiet(since: datetime) -> list[StoredFinding]:
-    """Findings that count as going on, of runs that have sent nothing since."""
+    """Findings that count as going on, of runs, and of sessions none of whose runs, that have sent nothing since."""
     with connection.cursor() as cursor:
         cursor.execute(QUIET, {"since": since})
         return [_finding(row) for row in cursor.fetchall()]

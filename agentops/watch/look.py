@@ -66,23 +66,24 @@ def look(*, now: datetime | None = None) -> int:
         raise  # the database is away or busy: nothing is wrong with what waits
     except Exception:
         log.exception("what waits could not be judged together; it is tried one by one")
-        streams.forget_remembered()
     return _one_by_one(now)
 
 
 def _one_by_one(now: datetime) -> int:
-    done = after = 0
-    while first := pending.oldest(rows=1, spans=1, after=after):
-        after = first[0].id
+    done = 0
+    for row in pending.oldest(rows=ROWS, spans=SPANS):
         try:
-            done += _look(now, rows=1, after=after - 1)
+            looked = _look(now, rows=1, after=row.id - 1)
         except (OperationalError, InterfaceError):
             streams.forget_remembered()
             raise
         except Exception as error:
             log.exception("a run could not be watched")
-            streams.forget_remembered()
-            pending.fail(after, f"{type(error).__name__}: {error}")
+            pending.fail(row.id, f"{type(error).__name__}: {error}")
+        else:
+            if not looked:
+                break  # another process looks now
+            done += looked
     return done
 
 

@@ -89,9 +89,16 @@ class Rulebook:
     """All decisions that are in force: settings by (service, tool)."""
 
     decided: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
+    _known: dict[str, Effective] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def of(self, service: str) -> Effective:
         """What is in force for a service; an empty one is any that has no rules of its own."""
+        found = self._known.get(service)
+        if found is None:
+            found = self._known[service] = self._of(service)
+        return found
+
+    def _of(self, service: str) -> Effective:
         numbers = self.numbers(service)
         for warn, page in PAIRS:  # one of them may be the service's own, and the other that of all services
             numbers[page] = max(numbers[warn], numbers[page])

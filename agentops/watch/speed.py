@@ -17,6 +17,8 @@ from agentops.watch import rules, usual
 KIND = "cost.velocity"
 #: What is usual is asked for again no sooner, and a service is judged again no sooner, in seconds.
 _FRESH_SECONDS, _COLD_SECONDS, _EVERY_SECONDS = 600.0, 60.0, 5.0
+#: Services of which one look asks what is usual: it holds up what else was found.
+_BASELINES = 8
 
 
 class Speeds:
@@ -40,6 +42,8 @@ class Speeds:
         usual.spend(amounts)
         clock = time.monotonic()
         due = [s for s in {service for service, _ in amounts} if clock - self._judged_at.get(s, 0.0) >= _EVERY_SECONDS]
+        stale = [service for service in due if not self._is_fresh(service, clock)]
+        due = [service for service in due if service not in stale[_BASELINES:]]  # the others with a later look
         self._judged_at |= dict.fromkeys(due, clock)
         return [_signal(service, found, now) for service, found in self.judge(due, now=now).items() if found]
 
@@ -59,10 +63,13 @@ class Speeds:
 
     def _baseline(self, service: str, now: datetime) -> Baseline:
         clock = time.monotonic()
+        if not self._is_fresh(service, clock):
+            self._baselines[service] = (clock, usual_hours(service, now=now))
+        return self._baselines[service][1]
+
+    def _is_fresh(self, service: str, clock: float) -> bool:
         known = self._baselines.get(service)
-        if known is None or clock - known[0] >= (_COLD_SECONDS if known[1].is_cold else _FRESH_SECONDS):
-            known = self._baselines[service] = (clock, usual_hours(service, now=now))
-        return known[1]
+        return known is not None and clock - known[0] < (_COLD_SECONDS if known[1].is_cold else _FRESH_SECONDS)
 
 
 def _signal(service: str, found: Speeding, now: datetime) -> Signal:

@@ -10,10 +10,11 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import orjson
-from django.db import connection
+from django.db import connection, transaction
 
 from agentops.columns import Column, Integers, Texts, books_cursor, transpose
 from agentops.domain.findings import Finding
@@ -103,13 +104,16 @@ SET state = EXCLUDED.state, version = EXCLUDED.version, touched_at = EXCLUDED.to
 
 
 def read(places: Iterable[Place]) -> dict[Place, Stream]:
-    """The streams of some places, new ones where there are none. Two statements."""
+    """The streams of some places, new ones where there are none. Two statements.
+
+    Nobody remembers what is being judged: should it not be committed, the rows are what holds.
+    """
     wanted = sorted(set(places), key=lambda p: (p.service, p.scope, p.key))
     versions = {_place(row): row[3] for row in _ask(VERSIONS, wanted)}
     found: dict[Place, Stream] = {}
     unknown: list[Place] = []
     for place in wanted:
-        known = _remembered.get(place)
+        known = _remembered.pop(place, None)
         if known is not None and known.version == versions.get(place, 0):
             found[place] = known
         elif place in versions:
@@ -123,13 +127,17 @@ def read(places: Iterable[Place]) -> dict[Place, Stream]:
 
 
 def write(streams: Sequence[Stream]) -> None:
-    """Write streams back. One statement. When the transaction fails, trust the rows (``forget_remembered``)."""
+    """Write streams back, and remember them once that is committed. One statement."""
     rows = []
     for stream in streams:
         stream.version += 1
         rows.append((*_key(stream.place), stream.dump().decode(), stream.version))
     with books_cursor() as cursor:
         cursor.execute(SAVE, transpose((*_KEY, Texts, Integers), rows))
+    transaction.on_commit(partial(_remember, streams))
+
+
+def _remember(streams: Sequence[Stream]) -> None:
     for stream in streams:
         _remembered[stream.place] = stream
         _remembered.move_to_end(stream.place)
@@ -138,7 +146,7 @@ def write(streams: Sequence[Stream]) -> None:
 
 
 def forget_remembered() -> None:
-    """Trust nothing but the rows: what was remembered may not have been committed."""
+    """Trust nothing but the rows: a database that crashed may have lost what it had committed."""
     _remembered.clear()
 
 

@@ -113,6 +113,26 @@ def test_agents_that_pass_a_question_on_with_a_run_for_each_hop_are_found_in_the
     assert (alert.kind, alert.session, alert.run) == ("loop.ping_pong", "s1", None)
 
 
+def test_what_goes_round_in_a_session_goes_on_while_any_of_its_runs_does() -> None:
+    for hop in range(20):
+        scene = Scene(hop + 1, session="s1", ago=600 - 10 * hop)
+        scene.says("Could you clarify which quarter is meant?", agent=("analyst", "verifier")[hop % 2])
+        scene.end()
+        booked(scene)
+        watched()
+    long_ago = (now := timezone.now()) - timedelta(days=1)
+    (found,) = findings.of_run("shop", scene.trace_id, "s1")
+    assert found.place.scope is findings.Scope.SESSION
+    assert found.is_open
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE runs SET last_received_at = %s WHERE trace_id <> %s", [long_ago, scene.trace_id])
+        cursor.execute("UPDATE run_findings SET trace_id = %s", [(1).to_bytes(16, "big")])
+        assert look.look_at_quiet(now=now) == 0
+        cursor.execute("UPDATE runs SET last_received_at = %s", [long_ago])
+    assert look.look_at_quiet(now=now) == 1
+    assert Alert.objects.get().cleared_at == now
+
+
 def test_an_error_that_the_model_never_saw_is_found() -> None:
     scene = Scene()
     scene.says("", requested_tools=[{"tool": "fetch", "arguments": {}}])
