@@ -49,6 +49,8 @@ UTC_ZONE = ZoneInfo("UTC")
 LONGEST_BY_HOUR = timedelta(days=8)
 MAX_ENVIRONMENT_CHARS = 128
 MAX_CURSOR_CHARS = 2048
+#: The largest id that the database can hold.
+MAX_ID = 2**63 - 1
 
 
 class InvalidCursorError(ValueError):
@@ -208,6 +210,11 @@ def page_context(request: HttpRequest) -> dict[str, Any]:
     """The template context that ``base.html`` needs: ``page``, and its parts by their own names."""
     page = read_page(request.GET, now=timezone.now())
     return {"page": page, "window": page.window, "environment": page.environment, "now": page.now}
+
+
+def is_id(text: str) -> bool:
+    """Whether a text is a whole number that an id, or the absence of one, 0, could be."""
+    return text.isascii() and text.isdigit() and len(text) <= len(str(MAX_ID)) and int(text) <= MAX_ID
 
 
 def encode_cursor(*values: str | int | None) -> str:

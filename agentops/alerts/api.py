@@ -19,7 +19,7 @@ from agentops.alerts.forms import read_cursor, write_cursor
 from agentops.alerts.models import MAX_REASON_CHARS, Alert, Note, Silence
 from agentops.alerts.queries import AlertFilters, Entry
 from agentops.domain.alerting import MATCHED, MAX_PATTERN_CHARS, UnsoundMatchers, UnsoundMoment
-from agentops.pages import InvalidCursorError
+from agentops.pages import MAX_ID, InvalidCursorError
 from agentops.runs.api import AskedMoment, Moment, Text, parse_moment
 
 router = Router(tags=["alerts"])
@@ -305,7 +305,7 @@ _MISSING = "There is no such alert."
 
 
 def _fits(pk: int) -> bool:
-    return 0 < pk < 2**63
+    return 0 < pk <= MAX_ID
 
 
 def _alert(pk: int) -> Alert:

@@ -14,7 +14,7 @@ from agentops.alerts.actions import MAX_BULK, MAX_NOTE_CHARS
 from agentops.alerts.models import MAX_REASON_CHARS
 from agentops.alerts.queries import AlertFilters
 from agentops.domain.alerting import KINDS, MATCHED, MAX_PATTERN_CHARS, SEVERITIES, Move, State
-from agentops.pages import Chip, InvalidCursorError, PageContext, decode_cursor, encode_cursor
+from agentops.pages import MAX_ID, Chip, InvalidCursorError, PageContext, decode_cursor, encode_cursor, is_id
 from agentops.runs.api import clean
 
 #: The tabs of the inbox: name in the address, words, state.
@@ -27,7 +27,6 @@ TABS = {
 #: Filters that are shown as chips, and the words for them.
 CHIPS = {"severity": "severity", "kind": "kind", "service": "service", "session": "session", "q": "search"}
 MORNING = 9
-MAX_ID = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +121,7 @@ class MoveForm(forms.Form):
 def read_ids(parameters: QueryDict) -> list[int]:
     """The alerts that were picked."""
     texts = parameters.getlist("id")[:MAX_BULK]
-    return [int(text) for text in texts if text.isascii() and text.isdigit() and int(text) <= MAX_ID]
+    return [int(text) for text in texts if is_id(text)]
 
 
 class NoteForm(forms.Form):

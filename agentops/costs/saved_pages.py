@@ -27,7 +27,7 @@ from agentops.costs.saved import (
     shelf,
     visible,
 )
-from agentops.pages import page_context
+from agentops.pages import is_id, page_context
 
 NOT_YOURS = "Only its owner and admins change a view."
 
@@ -124,7 +124,7 @@ def delete(request: HttpRequest, pk: int) -> HttpResponse:
 def choose_default(request: HttpRequest) -> HttpResponse:
     """Let the page open with a view from now on, or with none."""
     user, pk = _person(request), request.POST.get("view", "")
-    view: SavedView | None = get_object_or_404(visible(user), pk=int(pk)) if pk.isdecimal() else None
+    view: SavedView | None = get_object_or_404(visible(user), pk=int(pk)) if is_id(pk) else None
     set_default(user=user, view=view)
     messages.success(request, f"Spend opens with “{view.name}”." if view else "Spend opens with the last 24 hours.")
     return redirect("costs:views")

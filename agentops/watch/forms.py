@@ -10,6 +10,7 @@ from typing import Any
 from django import forms
 from django.http import QueryDict
 
+from agentops.pages import MAX_ID
 from agentops.runs.api import clean
 from agentops.watch.decisions import MAX_REASON_CHARS, MAX_TOOLS
 from agentops.watch.numbers import SETTINGS, SWITCHES, Setting, ToolUse, words_of
@@ -35,7 +36,7 @@ class RulesForm(forms.Form):
     """The rules of a service (empty: of all). Tools are read row by row: ``tool`` and ``use``."""
 
     reason = forms.CharField(required=False, max_length=MAX_REASON_CHARS, strip=True)
-    seen = forms.IntegerField(min_value=0)
+    seen = forms.IntegerField(min_value=0, max_value=MAX_ID)
 
     def __init__(
         self, data: QueryDict | None = None, *, service: str, book: Rulebook, decided: Decided, seen: Mapping[str, int]

@@ -15,7 +15,8 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from agentops.accounts.models import User
 from agentops.accounts.roles import has_role, require_role
-from agentops.pages import page_context
+from agentops.pages import is_id, page_context
+from agentops.runs.api import clean
 from agentops.watch import decisions, dry_run, queries, rules
 from agentops.watch.decisions import ChangedMeanwhile, UnsoundRules
 from agentops.watch.dry_run import TooManyDryRuns, total_of
@@ -30,6 +31,7 @@ ALL = "*"
 #: Decisions, dry runs and findings that a page shows.
 CHANGES, DRY_RUNS, FINDINGS = 50, 10, 100
 SAVED = "Saved. Runs are judged by it within seconds."
+NOTHING = "Nothing was changed: these rules hold already."
 
 
 @require_safe
@@ -51,7 +53,7 @@ def service_rules(request: HttpRequest, service: str) -> HttpResponseBase:
     if request.method == "POST":
         return _decide(request, service)
     tried = request.GET.get("dry_run", "")
-    job = DryRun.objects.filter(service=service, pk=tried).first() if tried.isdecimal() else None
+    job = DryRun.objects.filter(service=service, pk=tried).first() if is_id(tried) else None
     decided = Decided.load(job.proposed) if job is not None else None
     return _page(request, service, _form(service, decided=decided), {"tried": job})
 
@@ -80,7 +82,7 @@ def _decide(request: HttpRequest, service: str) -> HttpResponse:
     except ChangedMeanwhile as error:
         more = _conflict(service, form, error)
     else:
-        messages.success(request, SAVED if saved else "Nothing was changed: these rules hold already.")
+        messages.success(request, SAVED if saved else NOTHING)
         return redirect("watch:service", service or ALL)
     return _page(request, service, form, more, status=409 if more else 422)
 
@@ -113,7 +115,7 @@ def _try(request: HttpRequest, service: str, form: RulesForm) -> HttpResponse:
 
 def _restore(request: HttpRequest, service: str) -> HttpResponse:
     change, seen = (request.POST.get(name, "") for name in ("restore", "seen"))
-    if not change.isdecimal() or not seen.isdecimal():
+    if not is_id(change) or not is_id(seen):
         message = "There is no such change."
         raise Http404(message)
     try:
@@ -126,7 +128,7 @@ def _restore(request: HttpRequest, service: str) -> HttpResponse:
         message = "There is no such change."
         raise Http404(message) from error
     else:
-        messages.success(request, SAVED if saved else "Nothing was changed: these rules hold already.")
+        messages.success(request, SAVED if saved else NOTHING)
     return redirect("watch:service", service or ALL)
 
 
@@ -180,18 +182,18 @@ def save_dry_run(request: HttpRequest, pk: int) -> HttpResponse:
     """Decide what was tried."""
     job = get_object_or_404(DryRun, pk=pk)
     try:
-        decisions.save(
+        saved = decisions.save(
             service=job.service,
             decided=Decided.load(job.proposed),
             seen=job.seen,
-            reason=request.POST.get("reason", ""),
+            reason=clean(request.POST.get("reason", "")),
             by=_who(request),
             now=timezone.now(),
         )
     except (UnsoundRules, ChangedMeanwhile) as error:
         messages.error(request, str(error))
         return redirect("watch:dry_run", pk)
-    messages.success(request, SAVED)
+    messages.success(request, SAVED if saved else NOTHING)
     return redirect("watch:service", job.service or ALL)
 
 

@@ -80,6 +80,8 @@ def test_a_private_view_is_nobody_elses(ada: Client, bob: Client) -> None:
     for name in ("costs:change_view", "costs:delete_view"):
         assert bob.post(reverse(name, args=[view.pk]), {"name": "Mine"}).status_code == 404
     assert bob.post(reverse("costs:default_view"), {"view": view.pk}).status_code == 404
+    for unsound in (10**30, "9" * 5_000):
+        assert bob.post(reverse("costs:default_view"), {"view": unsound}).status_code == 302
     assert "Chargeback" not in bob.get(reverse("costs:views")).content.decode()
 
 

@@ -202,8 +202,11 @@ def test_earlier_rules_come_back_as_another_change(owner: Client) -> None:
     page = text(owner.get(SHOP))
     assert "Back to what was decided on" in page
     assert len(decisions.history("shop")) == 3
-    for wrong in ({"restore": "x", "seen": "0"}, {"restore": "999999", "seen": "0"}):
-        assert owner.post(SHOP, wrong).status_code == 404
+    for wrong in ("x", "999999", "²", "9" * 5_000, str(10**30)):
+        assert owner.post(SHOP, {"restore": wrong, "seen": "0"}).status_code == 404
+        assert owner.get(SHOP, {"dry_run": wrong}).status_code == 200
+    assert owner.post(SHOP, {"restore": latest, "seen": str(10**30)}).status_code == 404
+    assert owner.post(SHOP, given(seen=10**30, talk_page="30")).status_code == 422
 
 
 def test_who_may_not_decide_sees_it_and_changes_nothing(viewer: Client, owner: Client) -> None:
@@ -245,11 +248,19 @@ def test_settings_are_tried_then_saved_or_changed_further(owner: Client) -> None
     form = text(owner.get(f"{SHOP}?dry_run={job.pk}"))
     assert re.search(r'name="page" value="20"', form)
     assert "are filled in. Nothing is saved yet" in form
-    saved = owner.post(f"{address}save", {"reason": "too loud"})
+    saved = owner.post(f"{address}save", {"reason": "too\0 loud"})
     assert saved["Location"] == SHOP
     assert decided().numbers == {name: float(value) for name, value in deaf.items()}
+    assert RuleChange.objects.get().reason == "too loud"
     assert "have been changed since" in text(owner.get(address))
     assert "meanwhile" in text(owner.post(f"{address}save", {}, follow=True))
+
+
+def test_a_dry_run_of_what_holds_already_says_so_when_it_is_saved(owner: Client) -> None:
+    owner.post(SHOP, {"seen": 0, "try": "yes"})
+    job = DryRun.objects.get()
+    assert "Nothing was changed" in text(owner.post(f"/watch/dry-runs/{job.pk}/save", follow=True))
+    assert not RuleChange.objects.exists()
 
 
 def test_a_dry_run_can_be_cancelled(owner: Client) -> None:
