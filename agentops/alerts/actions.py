@@ -140,7 +140,7 @@ def create_silence(
     fitting: list[Alert] = []
     if starts_at <= now:
         firing = Alert.objects.filter(state=State.FIRING)
-        fitting = [alert for alert in firing if alerting.matches(silence.matchers, alert.labels)]
+        fitting = [alert for alert in firing if queries.is_covered(alert, [silence])]
     announce(_move_those(fitting, Move.SILENCE, by=by, now=now, reason=f"silence #{silence.pk}"), always=True)
     return silence
 
@@ -183,7 +183,7 @@ def _wake_snoozed(now: datetime) -> list[Alert]:
     if not due:
         return []
     silences = queries.active_silences(now=now)
-    covered = [a for a in due if any(alerting.matches(silence.matchers, a.labels) for silence in silences)]
+    covered = [alert for alert in due if queries.is_covered(alert, silences)]
     Alert.objects.filter(pk__in=[alert.pk for alert in covered]).update(snoozed_until=None)
     return _move_those([a for a in due if a not in covered], Move.WAKE, now=now, reason="its snooze ended")
 
@@ -194,7 +194,7 @@ def _wake_unsilenced(now: datetime) -> list[Alert]:
     if not quiet:
         return []
     silences = queries.active_silences(now=now)
-    free = [a for a in quiet if not any(alerting.matches(silence.matchers, a.labels) for silence in silences)]
+    free = [alert for alert in quiet if not queries.is_covered(alert, silences)]
     return _move_those(free, Move.WAKE, now=now, reason="its silence ended")
 
 
@@ -202,7 +202,7 @@ def _silence_covered(now: datetime) -> list[Alert]:
     """Keep quiet what fired before the silence that covers it began."""
     silences = queries.active_silences(now=now)
     firing = Alert.objects.filter(state=State.FIRING) if silences else []
-    covered = [a for a in firing if any(alerting.matches(silence.matchers, a.labels) for silence in silences)]
+    covered = [alert for alert in firing if queries.is_covered(alert, silences)]
     return _move_those(covered, Move.SILENCE, now=now, reason="a silence covers it")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -170,6 +170,12 @@ def active_silences(*, now: datetime) -> list[Silence]:
     """The silences in force."""
     found = Silence.objects.filter(starts_at__lte=now, ends_at__gt=now, ended_at=None)
     return list(found.select_related("created_by")[:MAX_SILENCES])
+
+
+def is_covered(alert: Alert, silences: Iterable[Silence]) -> bool:
+    """Whether any of some silences keeps an alert quiet."""
+    labels = alert.labels
+    return any(matches(silence.matchers, labels) for silence in silences)
 
 
 def list_silences(*, now: datetime, past: int = PAST_SILENCES) -> tuple[list[Silence], list[Silence]]:

@@ -16,7 +16,7 @@ from django.db import transaction
 
 from agentops.alerts import moves, store
 from agentops.alerts.models import MAX_REASON_CHARS, MAX_TITLE_CHARS, Alert, AlertMove
-from agentops.alerts.queries import active_silences
+from agentops.alerts.queries import active_silences, is_covered
 from agentops.alerts.signals import Signal, dollars, merge, nano
 from agentops.alerts.store import Mark, Member, Pair
 from agentops.domain import alerting
@@ -66,7 +66,9 @@ class _Storm:
     @property
     def members(self) -> list[Member]:
         """What it takes in."""
-        before = [Member(one.fingerprint, one.run, one.cost_nano, one.nano_per_hour) for one in self.opened]
+        before = [
+            Member(one.fingerprint, one.run, one.cost_nano, one.nano_per_hour, one.cleared_at) for one in self.opened
+        ]
         return before + [Member(one.fingerprint, one.run, *_money(one)) for one in self.joining]
 
 
@@ -161,6 +163,7 @@ class _Report:
         alert.severity = severity
         if alerting.target(State(alert.state), Move.WORSEN) is not None:
             self.moves.append(moves.take(alert, Move.WORSEN, at=self.now, reason=reason))
+            self._hush(alert)
 
     def _raise(self, signal: Signal) -> None:
         """Open an alert, or open again the one that has only just resolved by itself."""
@@ -173,8 +176,7 @@ class _Report:
         last.count += signal.observations
         last.severity = alerting.worst((last.severity, signal.severity))
         self._sight(last, signal)
-        if self._is_silenced(last):
-            self.moves.append(moves.take(last, Move.SILENCE, at=self.now, reason="a silence covers it"))
+        self._hush(last)
 
     def _open(self, signal: Signal, *, fingerprint: str = "") -> Alert:
         """A new alert; of a storm when the fingerprint of one is given."""
@@ -188,14 +190,15 @@ class _Report:
             **{name: getattr(signal, name) for name in names + whose},
         )
         self._sight(alert, signal)
-        alert.state = State.SILENCED if self._is_silenced(alert) else State.FIRING
+        alert.state = State.SILENCED if is_covered(alert, self.silences) else State.FIRING
         self.new.append(alert)
         self.moves.append(moves.opening(alert, at=self.now))
         return alert
 
-    def _is_silenced(self, alert: Alert) -> bool:
-        labels = alert.labels
-        return any(alerting.matches(silence.matchers, labels) for silence in self.silences)
+    def _hush(self, alert: Alert) -> None:
+        """Keep an alert quiet that fires again though a silence covers it."""
+        if is_covered(alert, self.silences):
+            self.moves.append(moves.take(alert, Move.SILENCE, at=self.now, reason="a silence covers it"))
 
     def _join(self, alert: Alert, arriving: list[Signal]) -> _Storm:
         storm = _Storm(alert)

@@ -34,7 +34,6 @@ READ = "SELECT * FROM alerts_alert WHERE id = ANY(%s) ORDER BY fingerprint, id F
 STATE_COLUMNS = {
     "state": "text",
     "version": "int",
-    "cleared_at": "timestamptz",
     "snoozed_until": "timestamptz",
     "acknowledged_by_id": "bigint",
     "acknowledged_at": "timestamptz",
@@ -51,6 +50,7 @@ SIGNAL_COLUMNS = {
     "nano_per_hour": "bigint",
     "count": "bigint",
     "last_seen_at": "timestamptz",
+    "cleared_at": "timestamptz",
     "cleared_reason": "text",
     "group_id": "bigint",
     "reopened": "int",
@@ -65,11 +65,12 @@ UPDATE alerts_alert a SET {changes} FROM given JOIN locked USING (id)
 WHERE a.id = given.id AND a.state = given.was_state AND a.version = given.was_version RETURNING a.id
 """
 TAKE_IN = """
-INSERT INTO alerts_stormmember (storm_id, fingerprint, run, cost_nano, nano_per_hour)
-SELECT storm_id, fingerprint, decode(run, 'hex'), cost_nano, nano_per_hour FROM jsonb_to_recordset(%s::jsonb)
-  AS given(storm_id bigint, fingerprint text, run text, cost_nano bigint, nano_per_hour bigint)
+INSERT INTO alerts_stormmember (storm_id, fingerprint, run, cost_nano, nano_per_hour, cleared_at)
+SELECT storm_id, fingerprint, decode(run, 'hex'), cost_nano, nano_per_hour, cleared_at
+FROM jsonb_to_recordset(%s::jsonb)
+  AS given(storm_id bigint, fingerprint text, run text, cost_nano bigint, nano_per_hour bigint, cleared_at timestamptz)
 ORDER BY storm_id, fingerprint
-ON CONFLICT (storm_id, fingerprint) DO UPDATE SET cleared_at = NULL,
+ON CONFLICT (storm_id, fingerprint) DO UPDATE SET cleared_at = excluded.cleared_at,
   cost_nano = coalesce(excluded.cost_nano, alerts_stormmember.cost_nano),
   nano_per_hour = coalesce(excluded.nano_per_hour, alerts_stormmember.nano_per_hour)
 """
@@ -111,12 +112,13 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """What a storm takes in."""
+    """What a storm takes in; ``cleared_at`` when its condition had ended before."""
 
     fingerprint: str
     run: bytes | memoryview | None
     cost_nano: int | None
     nano_per_hour: int | None
+    cleared_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +183,7 @@ def take_in(members: Mapping[int, Iterable[Member]]) -> None:
             "run": bytes(member.run).hex() if member.run else None,
             "cost_nano": member.cost_nano,
             "nano_per_hour": member.nano_per_hour,
+            "cleared_at": member.cleared_at,
         }
         for storm_id, group in members.items()
         for member in {member.fingerprint: member for member in group}.values()

@@ -11,7 +11,7 @@ import pytest
 from django.db import connection
 
 from agentops.accounts.models import User
-from agentops.alerts import actions, queries
+from agentops.alerts import actions, queries, store
 from agentops.alerts.actions import NotAllowed
 from agentops.alerts.announcements import EVERY_RUN, NAMED_RUNS, TOLD, announce
 from agentops.alerts.models import Alert, Silence
@@ -101,6 +101,23 @@ def test_a_signal_meanwhile_neither_loses_its_count_nor_hinders_the_move(ada: Us
     actions.acknowledge(alert=alert, by=ada, now=NOW)
     alert.refresh_from_db()
     assert (alert.count, alert.title, alert.severity, alert.state) == (2, "later", "page", "acknowledged")
+
+
+def test_an_end_that_is_noted_meanwhile_is_not_forgotten_by_a_move(ada: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    alert, write = opened(), store.write
+
+    def later(*args: Any, **more: Any) -> set[int]:
+        actions.clear([alert.fingerprint], now=NOW)
+        return write(*args, **more)
+
+    with monkeypatch.context() as slow:
+        slow.setattr(store, "write", later)
+        actions.acknowledge(alert=alert, by=ada, now=NOW)
+    alert.refresh_from_db()
+    assert (alert.state, alert.cleared_at) == ("acknowledged", NOW)
+    actions.settle(now=NOW + timedelta(minutes=2))
+    alert.refresh_from_db()
+    assert alert.state == "resolved"
 
 
 def test_a_snooze_ends_by_itself(ada: User) -> None:

@@ -201,6 +201,17 @@ def test_a_storm_is_over_when_the_last_of_its_members_is() -> None:
     assert Alert.objects.get(state="firing").run_hex == run_of(3).hex()
 
 
+def test_a_storm_does_not_wait_for_what_had_ended_before_it_took_it_in() -> None:
+    raised(signal(0), now=NOW)
+    clear([signal(0).fingerprint], now=NOW + SECOND)
+    raised(*(signal(n) for n in range(1, 30)), now=NOW + 2 * SECOND)
+    assert Alert.objects.get(session="session-0").group == Alert.objects.get(is_storm=True)
+    [storm] = clear([signal(n).fingerprint for n in range(1, 30)], now=NOW + 3 * SECOND)
+    assert storm.is_storm
+    actions.settle(now=NOW + 2 * MINUTE)
+    assert not Alert.objects.exclude(state="resolved").exists()
+
+
 def test_what_a_person_resolved_as_a_storm_stays_quiet_too(ada: User) -> None:
     raised(*(signal(n) for n in range(30)), now=NOW)
     actions.resolve(alert=only(), by=ada, now=NOW)
@@ -223,6 +234,15 @@ def test_a_silence_keeps_a_new_alert_and_one_that_comes_back_quiet(ada: User) ->
     actions.settle(now=NOW + MINUTE)
     [alert] = raised(signal(), now=NOW + 2 * MINUTE)
     assert (alert.state, alert.reopened) == ("silenced", 1)
+
+
+def test_what_gets_worse_under_a_silence_is_given_back_without_a_sound(ada: User) -> None:
+    raised(signal(), now=NOW)
+    actions.acknowledge(alert=only(), by=ada, now=NOW)
+    actions.create_silence(matchers={"kind": "loop.*"}, ends_at=NOW + 60 * MINUTE, by=ada, now=NOW)
+    [alert] = raised(signal(severity="page"), now=NOW)
+    assert (alert.state, alert.severity, alert.change) == ("silenced", "page", "silenced")
+    assert [move for move, _, _ in moves(alert)][-2:] == ["worsen", "silence"]
 
 
 def statements(act: Callable[[], Any]) -> int:
