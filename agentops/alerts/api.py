@@ -13,7 +13,7 @@ from ninja.errors import HttpError
 from pydantic import BeforeValidator
 
 from agentops.accounts.models import Role, User
-from agentops.accounts.roles import has_role
+from agentops.accounts.roles import require
 from agentops.alerts import actions, queries
 from agentops.alerts.forms import read_cursor, write_cursor
 from agentops.alerts.models import MAX_REASON_CHARS, Alert, Note, Silence
@@ -180,13 +180,6 @@ class SilenceList(Schema):
     items: list[SilenceOut]
 
 
-def responder(request: HttpRequest) -> User:
-    """Who asks. Raises 403 unless they may answer alerts."""
-    if not isinstance(request.user, User) or not has_role(request.user, Role.RESPONDER):
-        raise HttpError(403, f"This needs the role “{Role.RESPONDER.value}”. Ask an admin for it.")
-    return request.user
-
-
 @router.get("/alerts", response=AlertList)
 def list_alerts(request: HttpRequest, asked: Query[AlertQuery]) -> dict[str, Any]:
     """Alerts, newest first."""
@@ -221,21 +214,21 @@ def get_alert(request: HttpRequest, pk: int) -> dict[str, Any]:
 @router.post("/alerts/{pk}/acknowledge", response=AlertOut)
 def acknowledge(request: HttpRequest, pk: int) -> dict[str, Any]:
     """Take an alert on."""
-    by = responder(request)
+    by = require(request, Role.RESPONDER)
     return alert_shape(actions.acknowledge(alert=_alert(pk), by=by, now=timezone.now()))
 
 
 @router.post("/alerts/{pk}/unacknowledge", response=AlertOut)
 def unacknowledge(request: HttpRequest, pk: int) -> dict[str, Any]:
     """Give an alert back: it fires again."""
-    by = responder(request)
+    by = require(request, Role.RESPONDER)
     return alert_shape(actions.unacknowledge(alert=_alert(pk), by=by, now=timezone.now()))
 
 
 @router.post("/alerts/{pk}/resolve", response=AlertOut)
 def resolve(request: HttpRequest, pk: int, asked: ReasonIn | None = None) -> dict[str, Any]:
     """Say that it is over. The same stays quiet for ten minutes unless it gets worse."""
-    by = responder(request)
+    by = require(request, Role.RESPONDER)
     reason = asked.reason if asked else ""
     return alert_shape(actions.resolve(alert=_alert(pk), by=by, now=timezone.now(), reason=reason))
 
@@ -243,7 +236,7 @@ def resolve(request: HttpRequest, pk: int, asked: ReasonIn | None = None) -> dic
 @router.post("/alerts/{pk}/snooze", response=AlertOut)
 def snooze(request: HttpRequest, pk: int, asked: SnoozeIn) -> dict[str, Any]:
     """Let it be quiet until a moment, 30 days away at most."""
-    by = responder(request)
+    by = require(request, Role.RESPONDER)
     alert = _alert(pk)
     try:
         return alert_shape(
@@ -256,7 +249,7 @@ def snooze(request: HttpRequest, pk: int, asked: SnoozeIn) -> dict[str, Any]:
 @router.post("/alerts/{pk}/notes", response=AlertOut)
 def add_note(request: HttpRequest, pk: int, asked: NoteIn) -> dict[str, Any]:
     """Write something about an alert."""
-    by = responder(request)
+    by = require(request, Role.RESPONDER)
     alert = _alert(pk)
     try:
         actions.add_note(alert=alert, text=asked.text, by=by, now=timezone.now())
@@ -277,7 +270,7 @@ def list_silences(request: HttpRequest) -> dict[str, Any]:
 @router.post("/silences", response={201: SilenceOut})
 def create_silence(request: HttpRequest, asked: SilenceIn) -> Status[dict[str, Any]]:
     """Keep alerts quiet for some time, those that fire already among them."""
-    by, now = responder(request), timezone.now()
+    by, now = require(request, Role.RESPONDER), timezone.now()
     matchers = {name: text for name in MATCHED if (text := getattr(asked.matchers, name))}
     try:
         silence = actions.create_silence(
@@ -293,7 +286,7 @@ def create_silence(request: HttpRequest, asked: SilenceIn) -> Status[dict[str, A
 @router.delete("/silences/{pk}", response=SilenceOut)
 def end_silence(request: HttpRequest, pk: int) -> dict[str, Any]:
     """End a silence before its time; it stays on record."""
-    by, now = responder(request), timezone.now()
+    by, now = require(request, Role.RESPONDER), timezone.now()
     silence = Silence.objects.filter(pk=pk).first() if _fits(pk) else None
     if silence is None:
         message = "There is no such silence."

@@ -10,12 +10,12 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST
 
 from agentops.accounts.models import Role
-from agentops.accounts.roles import require_role
+from agentops.accounts.roles import require_role, who
 from agentops.alerts import actions, queries
 from agentops.alerts.forms import SilenceForm, prefilled
 from agentops.alerts.models import Silence
 from agentops.alerts.queries import AlertFilters
-from agentops.alerts.views import alerts_context, who
+from agentops.alerts.views import alerts_context
 from agentops.domain.alerting import KINDS, SEVERITIES, UnsoundMatchers, UnsoundMoment
 
 

@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
 from agentops.accounts.models import Role, User
-from agentops.accounts.roles import has_role, require_role
+from agentops.accounts.roles import has_role, require_role, who
 from agentops.alerts import actions, queries, words
 from agentops.alerts.actions import NotAllowed, Outcome
 from agentops.alerts.forms import SNOOZES, TABS, Asked, MoveForm, NoteForm, read_ids, read_inbox, write_cursor
@@ -31,12 +31,6 @@ PAGE_SIZE = 50
 #: Steps of the evidence that are listed; the run has them all.
 SHOWN_STEPS = 60
 GROUPS = {Severity.PAGE: "Pages", Severity.WARN: "Warnings"}
-
-
-def who(request: HttpRequest) -> User:
-    """Who decides; ``require_role`` has let nobody else in."""
-    assert isinstance(request.user, User)
-    return request.user
 
 
 def alerts_context(request: HttpRequest) -> dict[str, Any]:

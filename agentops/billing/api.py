@@ -12,8 +12,8 @@ from django.utils import timezone
 from ninja import Field, File, Form, Path, Query, Router, Schema, Status, UploadedFile
 from ninja.errors import HttpError
 
-from agentops.accounts.models import Role, User
-from agentops.accounts.roles import has_role
+from agentops.accounts.models import Role
+from agentops.accounts.roles import require
 from agentops.billing import exports, focus, reconciliation
 from agentops.billing.actions import (
     MonthNotOverError,
@@ -295,13 +295,6 @@ def _line(line: Line) -> dict[str, Any]:
         "cost_usd": usd(line.known_cost_nano),
         "amount_usd": exports.cents_usd(line.cents),
     }
-
-
-def require(request: HttpRequest, role: Role) -> User:
-    """Who asks. Raises 403 unless they have at least this role."""
-    if not isinstance(request.user, User) or not has_role(request.user, role):
-        raise HttpError(403, f"This needs the role “{role.value}”. Ask an admin for it.")
-    return request.user
 
 
 @router.get("/invoices", response=InvoiceList)

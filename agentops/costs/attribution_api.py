@@ -11,8 +11,8 @@ from django.utils import timezone
 from ninja import Field, Router, Schema, Status
 from ninja.errors import HttpError
 
-from agentops.accounts.models import Role, User
-from agentops.accounts.roles import has_role
+from agentops.accounts.models import User
+from agentops.accounts.roles import require
 from agentops.costs import actions, rules
 from agentops.costs.actions import EmptyPeriod, NotApplicable
 from agentops.costs.models import AttributionRule, Reattribution
@@ -134,7 +134,7 @@ def list_rules(request: HttpRequest) -> dict[str, Any]:
 @router.post("/attribution/rules", response={201: RuleOut})
 def create_rule(request: HttpRequest, asked: RuleIn) -> Status[dict[str, Any]]:
     """Write a rule; it holds for what comes in within seconds."""
-    return Status(201, _rule_shape(_save(asked, _require(request, WRITES))))
+    return Status(201, _rule_shape(_save(asked, require(request, WRITES))))
 
 
 @router.get("/attribution/rules/{number}", response=RuleHistory)
@@ -150,7 +150,7 @@ def get_rule(request: HttpRequest, number: int) -> dict[str, Any]:
 @router.post("/attribution/rules/{number}", response=RuleOut)
 def change_rule(request: HttpRequest, number: int, version: int, asked: RuleIn) -> dict[str, Any]:
     """Put another version of a rule in the place of the one that was looked at, ``version``."""
-    return _rule_shape(_save(asked, _require(request, WRITES), number, version))
+    return _rule_shape(_save(asked, require(request, WRITES), number, version))
 
 
 @router.get("/attribution/jobs", response=ReattributionList, by_alias=True)
@@ -164,7 +164,7 @@ def list_reattributions(request: HttpRequest) -> dict[str, Any]:
 @router.post("/attribution/jobs", response={201: ReattributionOut}, by_alias=True)
 def create_preview(request: HttpRequest, asked: ReattributionIn) -> Status[dict[str, Any]]:
     """Start a preview: what the rules as they are now would move among booked runs."""
-    by = _require(request, WRITES)
+    by = require(request, WRITES)
     if asked.from_ is None:
         raise HttpError(422, "from: say where the period begins.")
     until = asked.until or timezone.now()
@@ -198,7 +198,7 @@ def get_reattribution(request: HttpRequest, pk: int) -> dict[str, Any]:
 @router.post("/attribution/jobs/{pk}/apply", response={201: ReattributionOut}, by_alias=True)
 def apply_preview(request: HttpRequest, pk: int) -> Status[dict[str, Any]]:
     """Move what a preview found; each run is recorded."""
-    by = _require(request, MOVES)
+    by = require(request, MOVES)
     try:
         job = actions.apply_preview(preview=get_object_or_404(Reattribution, pk=pk), by=by)
     except NotApplicable as error:
@@ -209,19 +209,12 @@ def apply_preview(request: HttpRequest, pk: int) -> Status[dict[str, Any]]:
 @router.post("/attribution/jobs/{pk}/cancel", response=ReattributionOut, by_alias=True)
 def cancel_job(request: HttpRequest, pk: int) -> dict[str, Any]:
     """Stop a job before its next page; what is done stays done."""
-    _require(request, WRITES)
+    require(request, WRITES)
     job = get_object_or_404(Reattribution.objects.select_related("requested_by"), pk=pk)
     if not actions.cancel_reattribution(job=job):
         raise HttpError(409, "It was over already.")
     job.refresh_from_db()
     return _job_shape(job)
-
-
-def _require(request: HttpRequest, role: Role) -> User:
-    """Who asks. Raises 403 unless they have the role."""
-    if not isinstance(request.user, User) or not has_role(request.user, role):
-        raise HttpError(403, f"This needs the role “{role.value}”. Ask an admin for it.")
-    return request.user
 
 
 def _save(asked: RuleIn, by: User, number: int = 0, version: int = 0) -> AttributionRule:

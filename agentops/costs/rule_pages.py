@@ -12,8 +12,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from agentops.accounts.models import User
-from agentops.accounts.roles import has_role, require_role
+from agentops.accounts.roles import has_role, require_role, who
 from agentops.costs import actions, rules
 from agentops.costs.actions import EmptyPeriod, NotApplicable
 from agentops.costs.models import AttributionRule, Reattribution
@@ -41,7 +40,7 @@ def _start(request: HttpRequest) -> HttpResponse:
     form = PeriodForm(request.POST)
     if form.is_valid():
         try:
-            return redirect("costs:reattribution", actions.start_preview(**form.cleaned_data, by=_who(request)).pk)
+            return redirect("costs:reattribution", actions.start_preview(**form.cleaned_data, by=who(request)).pk)
         except EmptyPeriod as error:
             form.add_error("until_at", str(error))
     return _rules(request, form, status=422)
@@ -100,7 +99,7 @@ def _write(request: HttpRequest, row: AttributionRule | None) -> HttpResponse:
     rule = form.rule(row.number if row else 0, tuple(read_conditions(request.POST)))
     enabled = request.POST.get("is_enabled") != "no"
     try:
-        written = save_rule(rule=rule, by=_who(request), note=form.cleaned_data["note"], is_enabled=enabled)
+        written = save_rule(rule=rule, by=who(request), note=form.cleaned_data["note"], is_enabled=enabled)
     except (UnsoundRule, RuleChangedMeanwhile) as error:
         form.add_error(None, str(error))
         return _form(request, row, form, request.POST, status=422)
@@ -138,7 +137,7 @@ def switch(request: HttpRequest, number: int) -> HttpResponse:
     """Switch a rule off or on again: a version like any other."""
     row = get_object_or_404(AttributionRule, number=number, version=request.POST.get("version") or 0)
     try:
-        save_rule(rule=rule_of(row), by=_who(request), is_enabled=not row.is_enabled)
+        save_rule(rule=rule_of(row), by=who(request), is_enabled=not row.is_enabled)
     except RuleChangedMeanwhile as error:
         messages.error(request, str(error))
     return redirect("costs:rule", number)
@@ -173,7 +172,7 @@ def _by_month(job: Reattribution) -> list[Any]:
 def apply(request: HttpRequest, pk: int) -> HttpResponse:
     """Move what a preview found."""
     try:
-        job = actions.apply_preview(preview=get_object_or_404(Reattribution, pk=pk), by=_who(request))
+        job = actions.apply_preview(preview=get_object_or_404(Reattribution, pk=pk), by=who(request))
     except NotApplicable as error:
         messages.error(request, str(error))
         return redirect("costs:reattribution", pk)
@@ -191,7 +190,3 @@ def cancel(request: HttpRequest, pk: int) -> HttpResponse:
 
 def _context(request: HttpRequest) -> dict[str, Any]:
     return page_context(request) | {"may_write": has_role(request.user, WRITES)}
-
-
-def _who(request: HttpRequest) -> User | None:
-    return request.user if isinstance(request.user, User) else None

@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from agentops.accounts.models import User
+from agentops.accounts.roles import who
 from agentops.costs.forms import KNOWN, SHARED
 from agentops.costs.models import SavedView
 from agentops.costs.saved import (
@@ -63,7 +64,7 @@ def views_menu(request: HttpRequest) -> dict[str, Any]:
 @require_http_methods(["GET", "HEAD", "POST"])
 def saved_views(request: HttpRequest) -> HttpResponse:
     """The list; a POST saves the state of the spend page that comes with it."""
-    user = _person(request)
+    user = who(request)
     if request.method == "POST":
         asked = request.POST
         try:
@@ -89,17 +90,17 @@ def saved_views(request: HttpRequest) -> HttpResponse:
 @require_safe
 def open_view(request: HttpRequest, pk: int) -> HttpResponse:
     """The spend page as it was saved: an address that stays the same when the view changes."""
-    view = get_object_or_404(visible(_person(request)), pk=pk)
+    view = get_object_or_404(visible(who(request)), pk=pk)
     return redirect(f"{reverse('costs:spend')}?{opened_with(view, request.GET)}")
 
 
 @require_POST
 def change(request: HttpRequest, pk: int) -> HttpResponse:
     """Rename or share a view."""
-    view = get_object_or_404(visible(_person(request)), pk=pk)
+    view = get_object_or_404(visible(who(request)), pk=pk)
     shares = bool(request.POST.get("is_shared"))
     try:
-        change_view(by=_person(request), view=view, name=request.POST.get("name", ""), is_shared=shares)
+        change_view(by=who(request), view=view, name=request.POST.get("name", ""), is_shared=shares)
     except (NotYours, UnusableName) as error:
         messages.error(request, str(error) or NOT_YOURS)
     else:
@@ -110,9 +111,9 @@ def change(request: HttpRequest, pk: int) -> HttpResponse:
 @require_POST
 def delete(request: HttpRequest, pk: int) -> HttpResponse:
     """Forget a view."""
-    view = get_object_or_404(visible(_person(request)), pk=pk)
+    view = get_object_or_404(visible(who(request)), pk=pk)
     try:
-        delete_view(by=_person(request), view=view)
+        delete_view(by=who(request), view=view)
     except NotYours:
         messages.error(request, NOT_YOURS)
     else:
@@ -123,13 +124,8 @@ def delete(request: HttpRequest, pk: int) -> HttpResponse:
 @require_POST
 def choose_default(request: HttpRequest) -> HttpResponse:
     """Let the page open with a view from now on, or with none."""
-    user, pk = _person(request), request.POST.get("view", "")
+    user, pk = who(request), request.POST.get("view", "")
     view: SavedView | None = get_object_or_404(visible(user), pk=int(pk)) if is_id(pk) else None
     set_default(user=user, view=view)
     messages.success(request, f"Spend opens with “{view.name}”." if view else "Spend opens with the last 24 hours.")
     return redirect("costs:views")
-
-
-def _person(request: HttpRequest) -> User:
-    assert isinstance(request.user, User)
-    return request.user

@@ -13,13 +13,13 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from agentops.accounts.models import Role
-from agentops.accounts.roles import require_role
+from agentops.accounts.roles import require_role, who
 from agentops.costs.queries import kept_since
 from agentops.prices import actions, queries
 from agentops.prices.actions import EmptyPeriod, NotApplicable
 from agentops.prices.forms import RepricingForm
 from agentops.prices.models import Repricing
-from agentops.prices.views import book_context, next_minute, who
+from agentops.prices.views import book_context, next_minute
 
 #: Jobs, and lines of one, that a page shows; the API has all.
 JOBS, LINES = 50, 500

@@ -16,8 +16,8 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from agentops.accounts.models import Role, User
-from agentops.accounts.roles import has_role, require_role
+from agentops.accounts.models import Role
+from agentops.accounts.roles import has_role, require_role, who
 from agentops.costs.queries import kept_since
 from agentops.domain.pricebook import Alias, Entry, EntryKind, UnsoundEntry
 from agentops.pages import page_context
@@ -62,11 +62,6 @@ class Line:
 def book_context(request: HttpRequest, tab: str) -> dict[str, Any]:
     """What every page of the book needs."""
     return page_context(request) | {"tab": tab, "may_edit": has_role(request.user, Role.ADMIN)}
-
-
-def who(request: HttpRequest) -> User | None:
-    """Who decides."""
-    return request.user if isinstance(request.user, User) else None
 
 
 @require_safe

@@ -9,8 +9,7 @@ from django.utils import timezone
 from ninja import Field, Query, Router, Schema
 from ninja.errors import HttpError
 
-from agentops.accounts.models import Role, User
-from agentops.accounts.roles import has_role
+from agentops.accounts.roles import require
 from agentops.runs import pending
 from agentops.runs.api import Moment, Text
 from agentops.watch import decisions, rules, usual
@@ -95,7 +94,7 @@ def get_rules(request: HttpRequest, asked: Query[RulesQuery]) -> dict[str, Any]:
 @router.put("/watch/rules/{path:service}", response=RulesOut)
 def put_rules(request: HttpRequest, service: str, asked: DecidedIn) -> dict[str, Any]:
     """Decide all rules of a service at once (``*``: of all services); they hold within seconds."""
-    by, service = _require(request, WRITES), _service(service)
+    by, service = require(request, WRITES), _service(service)
     numbers = {name: int(value) if value.is_integer() else value for name, value in asked.numbers.items()}
     try:
         decisions.save(
@@ -142,10 +141,3 @@ def _service(asked: str) -> str:
     if len(asked) > decisions.MAX_TOOL_CHARS or "\0" in asked:
         raise HttpError(422, f"service: 1 to {decisions.MAX_TOOL_CHARS} characters.")
     return asked
-
-
-def _require(request: HttpRequest, role: Role) -> User:
-    """Who asks. Raises 403 unless they have the role."""
-    if not isinstance(request.user, User) or not has_role(request.user, role):
-        raise HttpError(403, f"This needs the role “{role.value}”. Ask an admin for it.")
-    return request.user

@@ -13,8 +13,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from agentops.accounts.models import User
-from agentops.accounts.roles import has_role, require_role
+from agentops.accounts.roles import has_role, require_role, who
 from agentops.pages import is_id, page_context
 from agentops.runs.api import clean
 from agentops.watch import decisions, dry_run, queries, rules
@@ -74,7 +73,7 @@ def _decide(request: HttpRequest, service: str) -> HttpResponse:
             decided=form.decided(),
             seen=form.cleaned_data["seen"],
             reason=form.cleaned_data["reason"],
-            by=_who(request),
+            by=who(request),
             now=timezone.now(),
         )
     except UnsoundRules as error:
@@ -101,7 +100,7 @@ def _try(request: HttpRequest, service: str, form: RulesForm) -> HttpResponse:
             service=service,
             decided=form.decided(),
             seen=form.cleaned_data["seen"] or 0,
-            by=_who(request),
+            by=who(request),
             now=timezone.now(),
         )
     except UnsoundRules as error:
@@ -120,7 +119,7 @@ def _restore(request: HttpRequest, service: str) -> HttpResponse:
         raise Http404(message)
     try:
         saved = decisions.restore(
-            service=service, change=int(change), seen=int(seen), by=_who(request), now=timezone.now()
+            service=service, change=int(change), seen=int(seen), by=who(request), now=timezone.now()
         )
     except (UnsoundRules, ChangedMeanwhile) as error:
         messages.error(request, str(error))
@@ -187,7 +186,7 @@ def save_dry_run(request: HttpRequest, pk: int) -> HttpResponse:
             decided=Decided.load(job.proposed),
             seen=job.seen,
             reason=clean(request.POST.get("reason", "")),
-            by=_who(request),
+            by=who(request),
             now=timezone.now(),
         )
     except (UnsoundRules, ChangedMeanwhile) as error:
@@ -248,7 +247,3 @@ def _service(address: str) -> str:
 
 def _context(request: HttpRequest) -> dict[str, Any]:
     return page_context(request) | {"may_write": has_role(request.user, WRITES), "all": ALL}
-
-
-def _who(request: HttpRequest) -> User | None:
-    return request.user if isinstance(request.user, User) else None

@@ -13,7 +13,7 @@ from ninja import Field, Router, Schema, Status
 from ninja.errors import HttpError
 
 from agentops.accounts.models import Role, User
-from agentops.accounts.roles import has_role
+from agentops.accounts.roles import require
 from agentops.domain.pricebook import (
     FOREVER,
     RATES,
@@ -163,13 +163,6 @@ class Looked(Schema):
     note: Annotated[Text, Field(max_length=400)] = ""
 
 
-def admin(request: HttpRequest) -> User:
-    """Who asks. Raises 403 unless they are an admin."""
-    if not isinstance(request.user, User) or not has_role(request.user, Role.ADMIN):
-        raise HttpError(403, f"This needs the role “{Role.ADMIN.value}”. Ask an admin for it.")
-    return request.user
-
-
 @router.get("/prices", response=PriceList)
 def list_prices(request: HttpRequest) -> dict[str, Any]:
     """Your own prices, the last version of each; withdrawn ones last."""
@@ -187,21 +180,21 @@ def get_price(request: HttpRequest, number: int) -> dict[str, Any]:
 @router.post("/prices", response={201: Price})
 def create_price(request: HttpRequest, asked: PriceIn) -> Status[dict[str, Any]]:
     """Enter a price; calls that come from then on have it within seconds."""
-    by = admin(request)
+    by = require(request, Role.ADMIN)
     return Status(201, _save_price(_entry(asked), by, asked.note))
 
 
 @router.post("/prices/{number}", response=Price)
 def change_price(request: HttpRequest, number: int, version: int, asked: PriceIn) -> dict[str, Any]:
     """Put another version of a price in the place of the one that was looked at."""
-    by = admin(request)
+    by = require(request, Role.ADMIN)
     return _save_price(_entry(asked, number, version), by, asked.note)
 
 
 @router.post("/prices/{number}/end", response=Price)
 def end_price(request: HttpRequest, number: int, asked: Looked) -> dict[str, Any]:
     """Let a price hold until a moment, or never have held."""
-    by = admin(request)
+    by = require(request, Role.ADMIN)
     entry = entry_of(_latest(PriceEntry, number))
     return _save_price(_ended(entry, asked), by, asked.note, is_withdrawn=asked.is_withdrawn)
 
@@ -223,21 +216,21 @@ def get_alias(request: HttpRequest, number: int) -> dict[str, Any]:
 @router.post("/aliases", response={201: AliasOut})
 def create_alias(request: HttpRequest, asked: AliasIn) -> Status[dict[str, Any]]:
     """Say what a name stands for."""
-    by = admin(request)
+    by = require(request, Role.ADMIN)
     return Status(201, _save_alias(_alias(asked), by, asked.note))
 
 
 @router.post("/aliases/{number}", response=AliasOut)
 def change_alias(request: HttpRequest, number: int, version: int, asked: AliasIn) -> dict[str, Any]:
     """Put another version in the place of the one that was looked at."""
-    by = admin(request)
+    by = require(request, Role.ADMIN)
     return _save_alias(_alias(asked, number, version), by, asked.note)
 
 
 @router.post("/aliases/{number}/end", response=AliasOut)
 def end_alias(request: HttpRequest, number: int, asked: Looked) -> dict[str, Any]:
     """Let a mapping hold until a moment, or never have held."""
-    by = admin(request)
+    by = require(request, Role.ADMIN)
     alias = alias_of(_latest(ModelAlias, number))
     return _save_alias(_ended(alias, asked), by, asked.note, is_withdrawn=asked.is_withdrawn)
 

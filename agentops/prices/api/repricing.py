@@ -11,10 +11,11 @@ from django.utils import timezone
 from ninja import Field, Query, Router, Schema, Status
 from ninja.errors import HttpError
 
+from agentops.accounts.models import Role
+from agentops.accounts.roles import require
 from agentops.domain.spans import PriceSource
 from agentops.prices import actions, queries
 from agentops.prices.actions import EmptyPeriod, NotApplicable
-from agentops.prices.api.book import admin
 from agentops.prices.models import CostAdjustment, Repricing
 from agentops.prices.queries import Bounds, Unpriced
 from agentops.runs.api import SOURCES, AskedMoment, Moment, Money, Text, usd
@@ -179,7 +180,7 @@ def list_repricings(request: HttpRequest) -> dict[str, Any]:
 @router.post("/repricings", response={201: RepricingOut}, by_alias=True)
 def create_repricing(request: HttpRequest, asked: RepricingIn) -> Status[dict[str, Any]]:
     """Start a dry run: what the calls of a period would cost by the prices as they are now."""
-    by = admin(request)
+    by = require(request, Role.ADMIN)
     if asked.from_ is None:
         raise HttpError(422, "from: say where the period begins.")
     filters = {name: getattr(asked, name) for name in ("service", "provider", "name")}
@@ -218,7 +219,7 @@ def get_repricing(request: HttpRequest, pk: int) -> dict[str, Any]:
 @router.post("/repricings/{pk}/apply", response={201: RepricingOut}, by_alias=True)
 def apply_repricing(request: HttpRequest, pk: int) -> Status[dict[str, Any]]:
     """Write what a dry run found into the books, as adjusting entries."""
-    by = admin(request)
+    by = require(request, Role.ADMIN)
     try:
         job = actions.apply_dry_run(dry_run=get_object_or_404(Repricing, pk=pk), by=by)
     except NotApplicable as error:
@@ -229,7 +230,7 @@ def apply_repricing(request: HttpRequest, pk: int) -> Status[dict[str, Any]]:
 @router.post("/repricings/{pk}/cancel", response=RepricingOut, by_alias=True)
 def cancel_repricing(request: HttpRequest, pk: int) -> dict[str, Any]:
     """Stop a job before its next page; what is done stays done."""
-    admin(request)
+    require(request, Role.ADMIN)
     job = get_object_or_404(Repricing.objects.select_related("requested_by"), pk=pk)
     if not actions.cancel_repricing(job=job):
         raise HttpError(409, "It was over already.")
