@@ -36,6 +36,8 @@ class Mode(StrEnum):
     SPEED = "tokens_a_minute"
 
 
+#: Agents that pass each other the turn: their repetitions are rounds.
+EXCHANGES = frozenset({Mode.TALK, Mode.PING_PONG})
 KIND_OF = {
     Mode.REPEAT: "loop.repeat",
     Mode.MESSAGE: "loop.repeat",
@@ -183,7 +185,7 @@ def title(finding: Finding) -> str:
 
 def pattern(finding: Finding) -> str:
     """What repeats, in one line: ``planner ⇄ reviewer``, ``grep → read_file``, ``coder: grep``."""
-    if finding.mode in {Mode.TALK, Mode.PING_PONG}:
+    if finding.mode in EXCHANGES:
         return " ⇄ ".join(finding.agents[:2]) + (f" with {', '.join(finding.labels)}" if finding.labels else "")
     what = " → ".join(finding.labels or finding.agents)
     return f"{finding.agents[0]}: {what}" if len(finding.agents) == 1 and finding.labels else what

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from agentops.domain.findings import Mode
+from agentops.domain.findings import EXCHANGES
 from agentops.runs.api import from_ns
 from agentops.runs.findings import Scope, StoredFinding
 from agentops.runs.queries import StepRow
@@ -99,7 +99,7 @@ def loops_between(findings: Iterable[StoredFinding]) -> dict[frozenset[str], int
     found: dict[frozenset[str], int] = {}
     for finding in findings:
         agents = finding.detail.get("agents", ())
-        if finding.mode in (Mode.TALK, Mode.PING_PONG) and len(agents) > 1:
+        if finding.mode in EXCHANGES and len(agents) > 1:
             rounds = finding.count if finding.place.scope is Scope.RUN else 0
             found.setdefault(frozenset(agents[:2]), rounds)
     return found

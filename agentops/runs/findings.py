@@ -42,7 +42,6 @@ class StoredFinding:
     source: str
     ordinal: int
     trace_id: bytes
-    session: str | None
     kind: str
     mode: str
     severity: str
@@ -58,7 +57,7 @@ class StoredFinding:
     detail: dict[str, Any]
 
 
-_COLUMNS = """service, scope, key, source, ordinal, trace_id, session, kind, mode, severity, title, began_at,
+_COLUMNS = """service, scope, key, source, ordinal, trace_id, kind, mode, severity, title, began_at,
     detected_at, latest_at, is_open, count, period, cost_nano, per_hour_nano, detail"""
 _KEY = "service, scope, key, source, ordinal"
 _CHANGING = """trace_id, kind, mode, severity, title, began_at, detected_at, latest_at, is_open, count, period,
@@ -69,7 +68,7 @@ _FIELDS = [name.strip() for name in _COLUMNS.split(",")][3:]
 SAVE = f"""
 INSERT INTO run_findings AS f ({_COLUMNS})
 SELECT {_COLUMNS} FROM jsonb_to_recordset(%s::jsonb) AS r (service text, scope smallint, key text, source text,
-    ordinal integer, trace_id bytea, session text, kind text, mode text, severity text, title text,
+    ordinal integer, trace_id bytea, kind text, mode text, severity text, title text,
     began_at timestamptz, detected_at timestamptz, latest_at timestamptz, is_open boolean, count bigint,
     period integer, cost_nano bigint, per_hour_nano bigint, detail text)
 ORDER BY {_KEY}

@@ -20,7 +20,6 @@ from agentops.runs.tree import Line
 FEWEST_FOLDED = 2
 #: Findings of one run whose steps are looked for.
 MAX_PATTERNS = 24
-TALKS = frozenset({Mode.TALK, Mode.PING_PONG, Mode.MESSAGE})
 WARNED, PAGED = "warned here", "paged here"
 
 _LOOPS = "loop."

@@ -10,13 +10,12 @@ from urllib.parse import urlencode
 from django.urls import reverse
 
 from agentops.domain.alerting import Severity
-from agentops.domain.findings import Mode
+from agentops.domain.findings import EXCHANGES, Mode
 from agentops.runs.findings import Scope, StoredFinding
 from agentops.runs.queries import RunRow
 from agentops.templatetags.formats import count
 
 SHOWN = 3
-_TALKS = frozenset({Mode.TALK, Mode.PING_PONG})
 #: What is true of a run as a whole: nothing in it repeats itself.
 _OF_RUN = frozenset({Mode.BUDGET, Mode.SPEED, Mode.SALVAGED})
 
@@ -123,7 +122,7 @@ def _times(finding: StoredFinding) -> str:
     if finding.mode in _OF_RUN:
         return ""
     number = count(finding.count)
-    unit = "round" if finding.mode in _TALKS or finding.period > 1 else "time"
+    unit = "round" if finding.mode in EXCHANGES or finding.period > 1 else "time"
     parts = [f"{number} {unit}{'' if finding.count == 1 else 's'}"]
     if finding.period > 1:
         parts.append(f"period {finding.period}")

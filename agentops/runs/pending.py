@@ -41,7 +41,6 @@ class Waiting:
     service: str
     received_on: date
     places: list[Place]
-    queued_at: datetime
 
 
 ADD = """
@@ -63,7 +62,7 @@ def add(cursor: Cursor[Any], spans: Iterable[tuple[bytes, str, Place]]) -> None:
 
 # The oldest rows that together hold so many spans; one that holds more comes alone.
 TAKE = f"""
-SELECT id, trace_id, service, received_on, spans, queued_at FROM (
+SELECT id, trace_id, service, received_on, spans FROM (
     SELECT *, sum(octet_length(spans) / {SIZE}) OVER (ORDER BY id) AS so_far
     FROM (
         SELECT * FROM watch_queue WHERE attempts < {MAX_ATTEMPTS} AND id > %(after)s ORDER BY id LIMIT %(rows)s
@@ -79,8 +78,8 @@ def oldest(*, rows: int, spans: int, after: int = 0) -> list[Waiting]:
     with connection.cursor() as cursor:
         cursor.execute(TAKE, {"rows": rows, "spans": spans, "after": after})
         return [
-            Waiting(pk, bytes(trace_id), service, day, [Place(*place) for place in _PLACE.iter_unpack(packed)], at)
-            for pk, trace_id, service, day, packed, at in cursor.fetchall()
+            Waiting(pk, bytes(trace_id), service, day, [Place(*place) for place in _PLACE.iter_unpack(packed)])
+            for pk, trace_id, service, day, packed in cursor.fetchall()
         ]
 
 

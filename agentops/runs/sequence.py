@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from agentops.domain.findings import Mode
+from agentops.domain.findings import EXCHANGES, Mode
 from agentops.domain.spans import Kind
 from agentops.runs.findings import StoredFinding
 from agentops.runs.queries import StepRow
@@ -17,7 +17,6 @@ LEFT, RIGHT = 48, 100
 MAX_LIFELINES, MAX_LABEL, MAX_SCENES = 5, 24, 2
 #: About how wide a character of a name and of a label is.
 _NAME_CHAR, _LABEL_CHAR = 7, 6
-_TURNS = frozenset({Mode.TALK, Mode.PING_PONG})
 _CALLER = "agent"
 
 
@@ -75,7 +74,7 @@ class Picture:
 
 def scenes(findings: Sequence[StoredFinding], steps: Sequence[StepRow]) -> list[Scene]:
     """One repetition of each finding in which several take turns."""
-    going_round = [f for f in findings if f.mode in _TURNS or (f.period > 1 and f.mode == Mode.CYCLE)]
+    going_round = [f for f in findings if f.mode in EXCHANGES or (f.period > 1 and f.mode == Mode.CYCLE)]
     by_id = {step.span_id: step for step in steps} if going_round else {}
     found = [Scene(finding, _passes(finding, by_id)) for finding in going_round]
     return [scene for scene in found if scene.passes and len(_names(scene)) <= MAX_LIFELINES][:MAX_SCENES]
@@ -109,7 +108,7 @@ def _names(scene: Scene) -> list[str]:
 def _passes(finding: StoredFinding, by_id: Mapping[bytes, StepRow]) -> list[Pass]:
     remembered = (by_id.get(bytes.fromhex(text)) for text in finding.detail.get("steps", ()))
     steps = [step for step in remembered if step is not None]
-    return _turns(finding, steps) if finding.mode in _TURNS else _calls(steps[: finding.period])
+    return _turns(finding, steps) if finding.mode in EXCHANGES else _calls(steps[: finding.period])
 
 
 def _turns(finding: StoredFinding, steps: Sequence[StepRow]) -> list[Pass]:

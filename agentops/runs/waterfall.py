@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from agentops.domain.findings import Mode
+from agentops.domain.findings import EXCHANGES
 from agentops.domain.spans import COSTED_KINDS, Kind
 from agentops.runs.api import from_ns, read_json
 from agentops.runs.folding import Belonging, Fold
@@ -186,7 +186,7 @@ def _fold_title(fold: Fold) -> str:
     """What repeats itself, and how often in these steps."""
     detail, period = fold.finding.detail, fold.finding.period
     agents, tools = detail.get("agents", ()), detail.get("what", ())
-    if fold.finding.mode in (Mode.TALK, Mode.PING_PONG) and len(agents) > 1:
+    if fold.finding.mode in EXCHANGES and len(agents) > 1:
         return (
             f"{agents[0]} \N{RIGHTWARDS ARROW OVER LEFTWARDS ARROW} {agents[1]} {formats.TIMES} {fold.rounds:,} rounds"
         )

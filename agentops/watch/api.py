@@ -115,7 +115,7 @@ def put_rules(request: HttpRequest, service: str, asked: DecidedIn) -> dict[str,
 def _shape(service: str) -> dict[str, Any]:
     book = rules.load(rules.latest_revision())
     effective = book.of(service)
-    latest = decisions.latest_of_all().get(service)
+    latest = decisions.latest(service)
     habits = usual.read_habits([(service, "")]).get((service, "")) if service else None
     return {
         "service": service,

@@ -97,9 +97,9 @@ def save(
     rules.wait_for_turn()
     book = rules.load(rules.latest_revision())
     check(service, decided, book)
-    latest = RuleChange.objects.filter(service=service).select_related("changed_by").first()
-    if latest is not None and seen is not None and latest.pk != seen:
-        raise ChangedMeanwhile(latest)
+    last = latest(service)
+    if last is not None and seen is not None and last.pk != seen:
+        raise ChangedMeanwhile(last)
     before, decided = book.decided_for(service), normal(service, decided)
     reason = reason.strip()[:MAX_REASON_CHARS]
     pk = None
@@ -124,9 +124,14 @@ def as_of(service: str, change: int) -> Decided:
     return rules.load(change).decided_for(service)
 
 
+def latest(service: str) -> RuleChange | None:
+    """The latest change of a service."""
+    return RuleChange.objects.filter(service=service).select_related("changed_by").order_by("-pk").first()
+
+
 def latest_change(service: str) -> int:
-    """The latest change of a service; 0 before the first."""
-    return RuleChange.objects.filter(service=service).order_by("-pk").values_list("pk", flat=True).first() or 0
+    """The number of the latest change of a service; 0 before the first."""
+    return found.pk if (found := latest(service)) else 0
 
 
 def history(service: str) -> list[Change]:

@@ -135,7 +135,6 @@ def _stored(place: Place, name: str, run: RunFacts, finding: Finding, *, is_open
         source=source,
         ordinal=int(ordinal),
         trace_id=finding.detected[0],
-        session=run.session,
         kind=finding.kind,
         mode=str(finding.mode),
         severity=str(finding.severity),

@@ -238,7 +238,7 @@ def test_metrics_tell_of_the_watch_from_its_tables(client: Client) -> None:
     place = findings.Place("shop", findings.Scope.RUN, "a")
     findings.save(
         findings.StoredFinding(
-            place, "loops", number, b"r" * 16, None, "loop.repeat", "generic_repeat", severity, "x", now, now, now,
+            place, "loops", number, b"r" * 16, "loop.repeat", "generic_repeat", severity, "x", now, now, now,
             is_open=is_open, count=3, period=1, cost_nano=None, per_hour_nano=None, detail={},
         )
         for number, (severity, is_open) in enumerate((("warn", True), ("page", True), ("page", False)))

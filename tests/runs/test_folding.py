@@ -49,7 +49,7 @@ def finding(
     }
     values: dict[str, Any] = {
         "place": Place("shop", Scope.RUN, TRACE.hex()), "source": "loops", "ordinal": 0, "trace_id": TRACE,
-        "session": None, "kind": KIND_OF[mode], "mode": str(mode), "severity": "page", "title": str(mode),
+        "kind": KIND_OF[mode], "mode": str(mode), "severity": "page", "title": str(mode),
         "began_at": at(steps[0]), "detected_at": at(steps[-1]), "latest_at": at(until + 1), "is_open": True,
         "count": 9, "period": 1, "cost_nano": 1, "per_hour_nano": 1, "detail": detail | more.pop("detail", {}),
     }  # fmt: skip

@@ -39,7 +39,7 @@ def stored(run: Run, mode: Mode, spans: list[Any], **more: Any) -> StoredFinding
     }  # fmt: skip
     values: dict[str, Any] = {
         "place": Place(run.service, Scope.RUN, trace_id.hex()), "source": "loops", "ordinal": 0, "trace_id": trace_id,
-        "session": None, "kind": KIND_OF[mode], "mode": str(mode), "severity": "page", "title": "grep again and again",
+        "kind": KIND_OF[mode], "mode": str(mode), "severity": "page", "title": "grep again and again",
         "began_at": run.started_at, "detected_at": now, "latest_at": run.latest_at + timedelta(hours=1),
         "is_open": True, "count": len(spans), "period": 1, "cost_nano": 4_080_000_000, "per_hour_nano": 178_000_000_000,
         "detail": evidence | more.pop("detail", {}),
@@ -84,7 +84,7 @@ def test_a_finding_of_a_session_says_across_how_many_runs(client: Client) -> Non
     run, calls = looping()
     traces = [bytes(run.trace_id).hex(), "0" * 32]
     stored(
-        run, Mode.TALK, calls, place=Place(run.service, Scope.SESSION, "sess-1"), session="sess-1", period=2, count=10,
+        run, Mode.TALK, calls, place=Place(run.service, Scope.SESSION, "sess-1"), period=2, count=10,
         detail={"traces": traces, "what": []},
     )  # fmt: skip
     page = page_of(client, run)

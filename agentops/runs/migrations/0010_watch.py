@@ -22,7 +22,6 @@ CREATE TABLE run_findings (
     source text NOT NULL,
     ordinal integer NOT NULL,
     trace_id bytea NOT NULL,
-    session text,
     kind text NOT NULL,
     mode text NOT NULL,
     severity text NOT NULL,
