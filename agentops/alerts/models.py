@@ -100,6 +100,11 @@ class Alert(models.Model):
         return bytes(self.run).hex() if self.run else None
 
     @property
+    def names_service(self) -> bool:
+        """Whether the title says which service it is about."""
+        return self.is_storm or self.title.startswith(self.service)
+
+    @property
     def labels(self) -> dict[str, str | None]:
         """What silences look at."""
         texts = {name: getattr(self, name) for name in alerting.MATCHED if name != "run"}

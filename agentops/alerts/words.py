@@ -27,7 +27,12 @@ PLACED = frozenset(
         "usd_per_hour", "since", "mode", "what", "agents", "run",
     }
 )  # fmt: skip
-NAMES = {"pattern": "What repeats", "period": "Period in steps", "count": "How often"}
+NAMES = {
+    "pattern": "What repeats",
+    "period": "Period in steps",
+    "count": "How often",
+    "usual_usd_per_hour": "Usual in an hour",
+}
 #: What people read for a move, by who made it: a person, or nobody.
 WORDS: dict[str, tuple[str, str]] = {
     Move.OPEN: ("opened it", "opened"),
@@ -69,7 +74,7 @@ def facts(alert: Alert) -> list[Fact]:
     found = []
     for name in names:
         value = evidence[name]
-        is_told = name in PLACED or (name == "count" and alert.is_storm)
+        is_told = name in PLACED or (name == "count" and (alert.is_storm or value == 1))
         if is_told or value is None or value in ("", [], {}):
             continue
         words = NAMES.get(name) or name.replace("_", " ").removesuffix(" usd").capitalize()
@@ -107,8 +112,10 @@ def happenings(entries: Sequence[Entry]) -> list[Happening]:
 
 
 def lasting(alert: Alert) -> timedelta:
-    """How long it has been wrong, or was."""
-    return (alert.resolved_at or timezone.now()) - alert.opened_at
+    """How long it has been open; when it is resolved, how long it had been wrong until it ended, or was resolved."""
+    if alert.resolved_at is None:
+        return timezone.now() - alert.opened_at
+    return max((alert.cleared_at or alert.resolved_at) - since(alert), timedelta(0))
 
 
 def _happening(entry: Entry) -> Happening:
@@ -125,7 +132,7 @@ def _list(alert: Alert, name: str) -> list[str]:
 
 
 def _text(name: str, value: Any) -> str:
-    if name.endswith("_usd"):
+    if name.endswith(("_usd", "_usd_per_hour")):
         return money(nano(value))
     if name.endswith("_seconds") and isinstance(value, int | float):
         return duration(value * 1_000)

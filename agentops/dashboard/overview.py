@@ -11,7 +11,7 @@ from django.views.decorators.http import require_safe
 
 from agentops.accounts.models import Role
 from agentops.accounts.roles import has_role
-from agentops.alerts.queries import AlertFilters, count_firing, list_urgent
+from agentops.alerts.queries import AlertFilters, count_by_state, count_firing, list_urgent
 from agentops.alerts.views import with_owners
 from agentops.costs import charts
 from agentops.costs import queries as costs
@@ -58,9 +58,12 @@ def overview(request: HttpRequest) -> HttpResponse:
 def _firing(request: HttpRequest, environment: str) -> dict[str, Any]:
     """What fires now, the most severe and expensive first."""
     found = list_urgent(AlertFilters(state=State.FIRING, environment=environment), limit=FIRING)
+    still_open = {} if found else count_by_state(AlertFilters(environment=environment))
     return {
         "firing": with_owners(found),
         "firing_total": count_firing(environment=environment).total,
+        "taken_on": still_open.get(State.ACKNOWLEDGED, 0),
+        "silenced": still_open.get(State.SILENCED, 0),
         "may_move": has_role(request.user, Role.RESPONDER),
     }
 

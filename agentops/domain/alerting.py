@@ -96,7 +96,7 @@ MOVES: Mapping[Move, tuple[frozenset[State], State]] = {
     Move.SNOOZE: (frozenset({State.FIRING, State.ACKNOWLEDGED, State.SILENCED}), State.SILENCED),
     Move.SILENCE: (frozenset({State.FIRING}), State.SILENCED),
     Move.WAKE: (frozenset({State.SILENCED}), State.FIRING),
-    Move.WORSEN: (frozenset({State.ACKNOWLEDGED}), State.FIRING),
+    Move.WORSEN: (frozenset({State.FIRING, State.ACKNOWLEDGED}), State.FIRING),
     Move.RESOLVE: (frozenset({State.FIRING, State.ACKNOWLEDGED, State.SILENCED}), State.RESOLVED),
     Move.REOPEN: (frozenset({State.RESOLVED}), State.FIRING),
 }

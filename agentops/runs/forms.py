@@ -21,6 +21,8 @@ DIMENSIONS = ("service", "user", "feature", "session", "release", "agent", "mode
 FIELDS = ("service", "user", "feature", "session")
 #: Other parameters that are shown as chips, and the words for them.
 CHIPS = {"status": "status", "found": "found", "min_cost": "cost from $", "q": "search"}
+#: Their values that people read in other words.
+SAID = {("found", "any"): "something"}
 #: Severities of findings that are asked for.
 FOUND = ("any", "warn", "page")
 MAX_MIN_COST = Decimal(10**6)
@@ -46,7 +48,11 @@ class Asked:
     @property
     def chips(self) -> list[Chip]:
         """What is filtered by."""
-        others = [Chip.of(self.parameters, name, v, words) for name, words in CHIPS.items() if (v := self.values[name])]
+        others = [
+            Chip.of(self.parameters, name, v, words, SAID.get((name, v), ""))
+            for name, words in CHIPS.items()
+            if (v := self.values[name])
+        ]
         return value_chips(self.parameters, self.dimensions) + others
 
     @property

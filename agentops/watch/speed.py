@@ -74,11 +74,12 @@ class Speeds:
 
 def _signal(service: str, found: Speeding, now: datetime) -> Signal:
     minutes = max(1, (now - found.since) // timedelta(minutes=1))
+    usually = f"${found.usual_nano / 1e9:,.2f} an hour" if found.usual_nano else "nothing"
     spent = f"${found.spent_nano / 1e9:,.2f} in {minutes} minutes"
     title = (
         f"{service} spends {spent}, and nothing is usual yet"
         if found.is_cold
-        else f"{service} spends {spent}, usual at this hour is ${found.usual_nano / 1e9:,.2f} an hour"
+        else f"{service} spends {spent}, usually {usually} at this hour"
     )
     return Signal(
         kind=KIND,

@@ -132,6 +132,34 @@ def test_the_page_of_an_alert_shows_evidence_story_and_where_to_look(adas_client
         assert f"{reverse('runs:list')}?{link}" in content
 
 
+def test_an_alert_of_a_service_says_its_name_once_and_its_money_as_money(adas_client: Client) -> None:
+    evidence = {"usual_usd_per_hour": "0", "count": 1, "cost_usd": "5", "usd_per_hour": "60"}
+    alert = opened(
+        kind="cost.velocity", title="research-assistant spends $5.00 in 3 minutes", run=None, evidence=evidence
+    )
+    assert "research-assistant research-assistant" not in text_of(adas_client.get("/alerts/"))
+    text = text_of(adas_client.get(f"/alerts/{alert.pk}/"))
+    assert "Usual in an hour $0.00" in text
+    assert "How often" not in text
+
+
+def test_what_is_resolved_says_how_long_it_was_wrong_and_claims_no_saving_while_it_went_on(
+    adas_client: Client, ada: User
+) -> None:
+    began = timezone.now() - timedelta(minutes=4)
+    evidence = {"since": began.isoformat(), "usd_per_hour": "178"}
+    by_hand, by_itself = opened(1, evidence=evidence), opened(2, evidence=evidence)
+    actions.resolve(alert=by_hand, by=ada, now=began + timedelta(minutes=3))
+    text = text_of(adas_client.get(f"/alerts/{by_hand.pk}/"))
+    assert "It had lasted 3 min and gone on when ada resolved it." in text.replace(" ", " ")
+    assert "Avoided" not in text
+    actions.clear([by_itself.fingerprint], now=began + timedelta(minutes=2))
+    actions.settle(now=began + timedelta(minutes=4))
+    text = text_of(adas_client.get(f"/alerts/{by_itself.pk}/"))
+    assert "It lasted 2 min." in text.replace(" ", " ")
+    assert "Avoided" in text
+
+
 def test_a_storm_shows_what_it_stands_for(adas_client: Client) -> None:
     raised(*(signal(n) for n in range(10)))
     raised(*(signal(n) for n in range(10, 112)))
@@ -271,6 +299,16 @@ def test_the_overview_shows_the_five_that_matter_most(adas_client: Client) -> No
     region = adas_client.get("/", headers=HTMX | {"HX-Target": "firing"})
     assert "number-6" in text_of(region)
     assert "<html" not in region.content.decode()
+
+
+def test_the_overview_says_what_is_still_open_when_nothing_fires(adas_client: Client, ada: User) -> None:
+    taken_on, quiet = opened(1), opened(2)
+    actions.acknowledge(alert=taken_on, by=ada, now=timezone.now())
+    actions.snooze(alert=quiet, until=timezone.now() + timedelta(hours=1), by=ada, now=timezone.now())
+    text = text_of(adas_client.get("/"))
+    assert "Nothing fires that nobody knows of. Still open:" in text
+    assert re.search("1 acknowledged ?, 1 silenced", text)
+    assert "What loops, runs away" not in text
 
 
 def test_prometheus_is_told_how_many_are_open(ada: User) -> None:

@@ -75,6 +75,16 @@ def test_the_severity_only_rises() -> None:
     assert only().severity == "page"
 
 
+def test_when_a_warning_became_a_page_is_on_record_and_is_news() -> None:
+    raised(signal(), now=NOW)
+    [alert] = raised(signal(severity="page"), now=NOW + MINUTE)
+    assert (alert.state, alert.change) == ("firing", "worsened")
+    assert moves(only())[-1] == ("worsen", "firing", "firing")
+    assert only().moves.last().reason == "from warn to page"  # type: ignore[union-attr]
+    [alert] = raised(signal(severity="page"), now=NOW + MINUTE)
+    assert alert.change == "counted"
+
+
 def test_a_warning_that_becomes_a_page_fires_again_though_it_was_acknowledged(ada: User) -> None:
     raised(signal(), now=NOW)
     actions.acknowledge(alert=only(), by=ada, now=NOW)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand
 
+import agentops.celery  # noqa: F401  (what the demo asks workers for goes to their broker)
 from agentops.accounts.models import User
 from agentops.demo.attributed import attribute
 from agentops.demo.exporter import Exporter, ExportError
