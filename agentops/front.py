@@ -1,15 +1,16 @@
-"""Which application answers a connection: receiver, websockets or Django."""
+"""Which application answers a connection: receiver, guard, websockets or Django."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
 from django.core.asgi import get_asgi_application
 
 from agentops.domain.invoices import MAX_BYTES
+from agentops.guard.entrance import Entrance, is_guard
 from agentops.ingest.pipeline import Pipeline
 from agentops.ingest.receiver import Receiver, is_ingest
 
@@ -23,6 +24,7 @@ def build(websockets: Application | None = None) -> Application:
     """The whole application of one web process."""
     pipeline = Pipeline()
     receiver = Receiver(pipeline)
+    guard = Entrance(receiver.gate)
     pages: Application = get_asgi_application()
 
     async def application(scope: Scope, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
@@ -30,6 +32,8 @@ def build(websockets: Application | None = None) -> Application:
         if kind == "http":
             if is_ingest(scope["path"]):
                 await receiver(scope, receive, send)
+            elif is_guard(scope):
+                await guard(scope, receive, send)
             elif status := refusal(scope):
                 await _refuse(status, send)
             else:
@@ -40,7 +44,7 @@ def build(websockets: Application | None = None) -> Application:
             else:
                 await websockets(scope, receive, send)
         elif kind == "lifespan":
-            await _lifespan(pipeline, receive, send)
+            await _lifespan((pipeline.close, guard.close), receive, send)
 
     return application
 
@@ -83,7 +87,7 @@ def _calm_collector() -> None:
     gc.set_threshold(*_COLLECT_AFTER)
 
 
-async def _lifespan(pipeline: Pipeline, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
+async def _lifespan(ends: Sequence[Callable[[], None]], receive: Callable[..., Any], send: Callable[..., Any]) -> None:
     """Finish what is being written before the process ends."""
     while True:
         message = await receive()
@@ -91,6 +95,7 @@ async def _lifespan(pipeline: Pipeline, receive: Callable[..., Any], send: Calla
             _calm_collector()
             await send({"type": "lifespan.startup.complete"})
         elif message["type"] == "lifespan.shutdown":
-            await asyncio.get_running_loop().run_in_executor(None, pipeline.close)
+            for end in ends:
+                await asyncio.get_running_loop().run_in_executor(None, end)
             await send({"type": "lifespan.shutdown.complete"})
             return

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
+from agentops.budgets.store import Deltas, Receipt
 from agentops.costs.models import Dimension
+from agentops.domain.budgets import Facts
 from agentops.domain.spans import ATTRIBUTION, COSTED_KINDS, DEFAULT_ENVIRONMENT, Cost, Kind, Span
-from agentops.runs.store import NO_MEASURES, StoredSpan
+from agentops.runs.store import NO_MEASURES, RunKey, StoredSpan
 
 NS_PER_HOUR = 3_600_000_000_000
 
@@ -37,6 +40,10 @@ class Moves:
     """What is added to the rollups and taken out of them, by run and by all keys of a step together."""
 
     runs: dict[tuple[str, Place], dict[Where, list[int]]] = field(default_factory=dict)
+    #: What budgets count of it, by run and by the moment at which it counts.
+    receipts: dict[Receipt, list[int]] = field(default_factory=dict)
+    #: What moves budgets' windows besides.
+    windows: Deltas = field(default_factory=Deltas)
 
     def steps(self, service: str, place: Place) -> dict[Where, list[int]]:
         """The sums of a service's runs that are attributed so, to be added to."""
@@ -49,6 +56,18 @@ class Moves:
         """Add what a span counts, or take it out again."""
         if measures is not NO_MEASURES:
             add_step(self.steps(service, place), where, measures, sign=sign)
+
+    def receive(self, run: RunKey, place: Place, at: datetime | None, amounts: Sequence[int], *, sign: int = 1) -> None:
+        """Let budgets count amounts, or count them no more; what came before there were any budgets they never did."""
+        if at is None or not any(amounts):
+            return
+        environment, user, feature, session, _ = place
+        key = Receipt(Facts(run[1], "", environment, user, feature, session, run[0].hex()), at)
+        total = self.receipts.get(key)
+        if total is None:
+            total = self.receipts[key] = [0, 0, 0]
+        for i, amount in enumerate(amounts):
+            total[i] += sign * amount
 
     def cells(self) -> Cells:
         """The differences of the rollups' cells, in every dimension."""

@@ -23,6 +23,7 @@ from django.db import transaction
 from django.utils import timezone
 from psycopg import Cursor
 
+from agentops.budgets.store import amounts_of
 from agentops.columns import Byteas, Integers, Texts, books_cursor, transpose
 from agentops.costs import rules as ruled
 from agentops.costs import store as costs
@@ -208,11 +209,12 @@ def _move(cursor: Cursor[Any], changes: Changes, changed: Sequence[AttributedRun
     for run in changed:
         for line in _lines_of(run, changes.runs[run.key], run.started_at):
             changes.lines.setdefault(line, [0, 0])[0] += 1
-    for key, where, measures in costs.booked_steps(cursor, changed) if changed else ():
+    for key, where, counted_at, measures in costs.booked_steps(cursor, changed) if changed else ():
         run, best = by_key[key], changes.runs[key]
         now = [best[d][1] if d in best else value for d, value in zip(ATTRIBUTION, run.attribution, strict=True)]
-        changes.moves.add(key[1], place_of(run.attribution), where, measures, sign=-1)
-        changes.moves.add(key[1], place_of(now), where, measures)
+        for place, sign in ((place_of(run.attribution), -1), (place_of(now), 1)):
+            changes.moves.add(key[1], place, where, measures, sign=sign)
+            changes.moves.receive(key, place, counted_at, amounts_of(measures), sign=sign)
         for line in _lines_of(run, best, datetime.fromtimestamp(where[0] * 3600, UTC)):
             changes.lines.setdefault(line, [0, 0])[1] += measures[0]
 

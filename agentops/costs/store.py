@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from psycopg import Cursor
 
+from agentops.budgets.ceilings import Moment, share
+from agentops.budgets.store import move, receive
 from agentops.columns import Byteas, Column, Integers, Texts, transpose
 from agentops.costs.cells import NS_PER_HOUR, Cells, Moves, Where, add_to
 from agentops.costs.models import MEASURES
@@ -43,8 +46,12 @@ COPY_JOURNAL = f"COPY spend_journal (hour, {', '.join(_KEYS)}, {_MEASURES}) FROM
 _JOURNAL_TYPES = ["int4", *("text" for _ in _KEYS), *("int8" for _ in MEASURES)]
 
 
-def move_spend(cursor: Cursor[Any], moves: Moves) -> None:
-    """Add a batch's differences to both rollups, and to the journal of what is folded later: three statements."""
+def move_spend(cursor: Cursor[Any], moves: Moves, moment: Moment | None = None) -> None:
+    """Add a batch's differences to both rollups, to the journal of what is folded later, and to budgets' windows.
+
+    Four statements, and two more without the ``moment`` of a transaction that has asked for the ceilings already.
+    Windows come last: who grants steps waits for them.
+    """
     cells = moves.cells()
     days: Cells = {}
     for (dimension, hour, environment, service, key), measures in cells.items():
@@ -58,6 +65,11 @@ def move_spend(cursor: Cursor[Any], moves: Moves) -> None:
         if moved:
             cursor.execute(statement, transpose(_TYPES, moved))
     _append(cursor, moves)
+    if moves.receipts or moves.windows:
+        moment = moment or share(cursor)
+        deltas = moves.windows
+        receive(moment.ceilings, moves.receipts, deltas)
+        move(cursor, moment, deltas)
 
 
 def _append(cursor: Cursor[Any], moves: Moves) -> None:
@@ -70,19 +82,22 @@ def _append(cursor: Cursor[Any], moves: Moves) -> None:
                     write((hour, environment, service, *place, *names, *measures))
 
 
-#: What runs have booked, by all keys of a step.
+#: (run, where, counted at, measures)
+BookedSteps = Iterator[tuple[RunKey, Where, datetime | None, tuple[int, ...]]]
+#: What runs have booked, by all keys of a step and by when budgets count it.
 _STEPS = f"""SELECT s.trace_id, s.service, s.start_ns / {NS_PER_HOUR}, {SPAN_KEYS["agent"]}, {SPAN_KEYS["model"]},
-    {SPAN_KEYS["tool"]}, {", ".join(f"sum({expression})::bigint" for expression in SPAN_MEASURES.values())}"""
+    {SPAN_KEYS["tool"]}, s.counted_at,
+    {", ".join(f"sum({expression})::bigint" for expression in SPAN_MEASURES.values())}"""
 BOOKED = f"""
 {_STEPS}
 FROM unnest(%b::bytea[], %b::text[], %b::date[]) AS k (trace_id, service, since)
 JOIN spans s ON s.trace_id = k.trace_id AND s.service = k.service AND s.received_on >= k.since
-WHERE {COUNTED} GROUP BY 1, 2, 3, 4, 5, 6
+WHERE {COUNTED} GROUP BY 1, 2, 3, 4, 5, 6, 7
 """
 
 
-def booked_steps(cursor: Cursor[Any], runs: Sequence[Booked]) -> Iterator[tuple[RunKey, Where, tuple[int, ...]]]:
-    """What some runs have booked: run, where, measures."""
+def booked_steps(cursor: Cursor[Any], runs: Sequence[Booked]) -> BookedSteps:
+    """What some runs have booked: run, where, by when it counts, measures."""
     keys = transpose((Byteas, Texts), [run.key for run in runs])
     cursor.execute(BOOKED, [*keys, [run.since for run in runs]])
     yield from _steps(cursor)
@@ -99,17 +114,17 @@ WITH s AS (
         AND spans.span_id = l.span_id AND spans.service = l.service
     RETURNING spans.*
 )
-{_STEPS} FROM s WHERE {COUNTED} GROUP BY 1, 2, 3, 4, 5, 6
+{_STEPS} FROM s WHERE {COUNTED} GROUP BY 1, 2, 3, 4, 5, 6, 7
 """
 
 
-def name_agents(cursor: Cursor[Any], agents: Mapping[SpanKey, str]) -> Iterator[tuple[RunKey, Where, tuple[int, ...]]]:
+def name_agents(cursor: Cursor[Any], agents: Mapping[SpanKey, str]) -> BookedSteps:
     """Book the steps that waited for these spans under the agents above them; where they are booked now."""
     rows = [(*key, agent) for key, agent in sorted(agents.items())]
     cursor.execute(NAME_AGENTS, transpose((Byteas, Byteas, Texts, Texts), rows))
     yield from _steps(cursor)
 
 
-def _steps(cursor: Cursor[Any]) -> Iterator[tuple[RunKey, Where, tuple[int, ...]]]:
-    for trace_id, service, hour, agent, model, tool, *measures in cursor.fetchall():
-        yield (trace_id, service), (hour, agent, model, tool), tuple(measures)
+def _steps(cursor: Cursor[Any]) -> BookedSteps:
+    for trace_id, service, hour, agent, model, tool, counted_at, *measures in cursor.fetchall():
+        yield (trace_id, service), (hour, agent, model, tool), counted_at, tuple(measures)

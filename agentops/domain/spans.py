@@ -136,7 +136,9 @@ class Terms:
 
 NO_TERMS = Terms()
 
-#: How much a value of an attribution dimension is worth: lower wins.
+#: How much a value of an attribution dimension is worth: lower wins. What the guard was asked with comes first: what it
+#: held in a window and what telemetry counts there must be the same.
+RANK_GUARD = -1
 RANK_EXPLICIT = 0
 #: What an operator's rule says of a span.
 RANK_RULE = 1
@@ -178,6 +180,8 @@ class Span:
     reported_cost_nano: int | None = None
     reported_cost_basis: CostBasis = CostBasis.BILL
     finish_reason: str | None = None
+    #: The guard's reservation that it was granted under.
+    reservation_id: str | None = None
     streaming: bool | None = None
     attribution: dict[str, tuple[str, int]] = field(default_factory=dict)
     content: dict[str, object] = field(default_factory=dict)

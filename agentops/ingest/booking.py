@@ -10,17 +10,20 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 from psycopg import Cursor
 
+from agentops.budgets.ceilings import Moment, share
+from agentops.budgets.store import amounts_of
 from agentops.catalog import store as catalog
 from agentops.costs import store as costs
-from agentops.costs.cells import Moves, Where, add_step, add_to, place_of, where_of
+from agentops.costs.cells import Moves, add_step, add_to, place_of, where_of
 from agentops.domain.attribution import collect
 from agentops.domain.runtree import Booking, needs_tree
 from agentops.domain.spans import COSTED_KINDS, Kind, Span
+from agentops.ingest import grants
 from agentops.ingest.entry import Entry as Entry  # noqa: PLC0414  (its users know it from here)
 from agentops.ingest.entry import answer_key, figures_of
 from agentops.ingest.trees import Decisions, decide
@@ -59,6 +62,7 @@ def book(cursor: Cursor[Any], entries: Sequence[Entry], known_services: set[str]
     ``entries`` may hold the same span twice: the first counts.
     """
     outcome = Outcome()
+    moment = share(cursor)
     unique: dict[SpanKey, Entry] = {}
     for entry in entries:
         unique.setdefault(entry.key, entry)
@@ -72,7 +76,12 @@ def book(cursor: Cursor[Any], entries: Sequence[Entry], known_services: set[str]
         outcome.conflicts = _conflicts(cursor, {key: e for key, e in unique.items() if key not in claimed})
     fresh = [entry for key, entry in unique.items() if key in claimed]
     if fresh:
-        outcome.runs = _book_new(cursor, fresh, claimed)
+        moves = Moves()
+        for entry in fresh:
+            entry.counted_at = moment.at
+        if moment.has_grants:
+            grants.meet(cursor, moment, fresh, moves.windows)
+        outcome.runs = _book_new(cursor, moment, moves, fresh, claimed)
     return outcome
 
 
@@ -86,7 +95,9 @@ def _conflicts(cursor: Cursor[Any], repeated: dict[SpanKey, Entry]) -> set[SpanK
     return {key for key, entry in repeated.items() if stored.get(key) != fingerprint(entry.span)}
 
 
-def _book_new(cursor: Cursor[Any], fresh: list[Entry], claimed: dict[SpanKey, date]) -> set[RunKey]:
+def _book_new(
+    cursor: Cursor[Any], moment: Moment, moves: Moves, fresh: list[Entry], claimed: dict[SpanKey, date]
+) -> set[RunKey]:
     """Book spans that the ledger did not know; the runs that this touches, those of other traces included."""
     by_run: dict[RunKey, list[Entry]] = {}
     for entry in fresh:
@@ -96,19 +107,18 @@ def _book_new(cursor: Cursor[Any], fresh: list[Entry], claimed: dict[SpanKey, da
     deltas = [_delta(key, by_run[key]) if key in by_run else RunDelta(key) for key in sorted(by_run.keys() | others)]
     states = runs.upsert_runs(cursor, deltas)
     locked = {key: states.pop(key).attribution for key in others & states.keys()}
-    moves = Moves()
     if moved := [state for _, state in sorted(states.items()) if state.existed and state.attribution != state.was]:
         _move_runs(cursor, moves, moved)
     trees = _runs_with_trees(cursor, states, by_run, claimed, told)
     for key, state in states.items():
         if key not in trees:
-            _book_plain(moves.steps(key[1], place_of(state.attribution)), by_run[key])
+            _book_plain(moves, key, place_of(state.attribution), by_run[key])
     decisions = decide(cursor, moves, states, by_run, trees, told, locked) if trees else Decisions()
     runs.copy_spans(cursor, (_span_row(entry, claimed[entry.key], decisions) for entry in fresh))
     pending.add(cursor, (_waiting(e.span) for e in fresh if e.span.kind in WATCHED_KINDS or not e.span.parent_span_id))
-    costs.move_spend(cursor, moves)
     if decisions.corrections:
         runs.correct_runs(cursor, decisions.corrections)
+    costs.move_spend(cursor, moves, moment)
     return by_run.keys() | decisions.runs
 
 
@@ -131,17 +141,26 @@ def _note_answers(cursor: Cursor[Any], fresh: Iterable[Entry]) -> tuple[dict[byt
 def _move_runs(cursor: Cursor[Any], moves: Moves, moved: Sequence[RunState]) -> None:
     """Take what runs have booked out of where they were attributed, and book it where they are now."""
     places = {state.key: (place_of(state.was), place_of(state.attribution)) for state in moved}
-    for key, where, measures in costs.booked_steps(cursor, moved):
-        was, now = places[key]
-        moves.add(key[1], was, where, measures, sign=-1)
-        moves.add(key[1], now, where, measures)
+    for key, where, counted_at, measures in costs.booked_steps(cursor, moved):
+        for place, sign in zip(places[key], (-1, 1), strict=True):
+            moves.add(key[1], place, where, measures, sign=sign)
+            moves.receive(key, place, counted_at, amounts_of(measures), sign=sign)
 
 
-def _book_plain(steps: dict[Where, list[int]], entries: list[Entry]) -> None:
+def _book_plain(moves: Moves, run: RunKey, place: tuple[str, str, str, str, str], entries: list[Entry]) -> None:
     """Roll up new spans of one run that speak for themselves."""
+    steps = moves.steps(run[1], place)
+    received: dict[datetime | None, list[int]] = {}
     for entry in entries:
-        if entry.measures is not NO_MEASURES:
-            add_step(steps, where_of(entry.span, entry.span.agent_name), entry.measures)
+        measures = entry.measures
+        if measures is not NO_MEASURES:
+            add_step(steps, where_of(entry.span, entry.span.agent_name), measures)
+            total = received.get(entry.counted_at)
+            if total is None:
+                total = received[entry.counted_at] = [0] * len(measures)
+            add_to(total, measures)
+    for counted_at, total in received.items():
+        moves.receive(run, place, counted_at, amounts_of(total))
 
 
 def _runs_with_trees(
@@ -233,5 +252,6 @@ def _span_row(entry: Entry, received_on: date, decisions: Decisions) -> tuple[An
         booking.merged_into,
         booking.merged_trace,
         own,
+        entry.counted_at,
         entry.content,
     )

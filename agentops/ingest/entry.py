@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from hashlib import blake2b
+from datetime import datetime
 from typing import Any
 
 import orjson
 
 from agentops.costs.cells import measures_of
-from agentops.domain.runtree import Node, unique_response
+from agentops.domain.runtree import Node
 from agentops.domain.spans import COSTED_KINDS, Cost, Kind, Span
 from agentops.domain.terms import stored_terms
+from agentops.runs import store as runs
 from agentops.runs.store import RunKey, SpanKey, StoredSpan
 
 
@@ -26,6 +27,8 @@ class Entry:
     key: SpanKey = field(init=False)
     run: RunKey = field(init=False)
     measures: tuple[int, ...] = field(init=False)
+    #: By when budgets count it; known once its transaction has begun.
+    counted_at: datetime | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         """Derive the keys and what the span counts, once."""
@@ -37,10 +40,7 @@ class Entry:
 
 def answer_key(span: Span | StoredSpan) -> bytes | None:
     """Under what a model call's answer is remembered; ``None`` when it has no id of its own."""
-    response = unique_response(span.response_id) if span.kind in COSTED_KINDS else None
-    if response is None:
-        return None
-    return blake2b(f"{span.service}\0{int(span.kind)}\0{response}".encode(), digest_size=16).digest()
+    return runs.answer_key(span.service, Kind(span.kind), span.response_id) if span.kind in COSTED_KINDS else None
 
 
 def figures_of(entry: Entry) -> tuple[Any, ...]:

@@ -128,7 +128,7 @@ def _name_agents(
                 done.append(entry.key)
     changed = False
     if named:
-        for run, (hour, agent, model, tool), measures_ in costs.name_agents(cursor, named):
+        for run, (hour, agent, model, tool), _, measures_ in costs.name_agents(cursor, named):
             changed = True
             place = place_of(states[run].attribution)
             moves.add(run[1], place, (hour, "", model, tool), measures_, sign=-1)

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import orjson
 from psycopg import Cursor
 
+from agentops.budgets.store import amounts_of
 from agentops.costs.cells import (
     Moves,
     Place,
@@ -64,6 +66,12 @@ class Step:
             return self.entry.measures
         assert self.stored is not None
         return stored_measures(self.stored)
+
+    @property
+    def counted_at(self) -> datetime | None:
+        """By when budgets count it."""
+        known = self.entry or self.stored
+        return None if known is None else known.counted_at
 
     @property
     def answer(self) -> bytes | None:
@@ -260,11 +268,13 @@ def _settle(
         else:
             if not old.merged_into:
                 moves.add(run[1], places[run], stored_where(stored, old.agent), step.before, sign=-1)
+                moves.receive(run, places[run], step.counted_at, amounts_of(step.before), sign=-1)
             rebooked.append((stored, booking.agent, booking.merged_into, booking.merged_trace))
             if step.figures != stored.figures:
                 refigured.append((stored, told, step.figures))
         if not booking.merged_into:
             moves.add(run[1], places[run], step.where(booking.agent), step.measures)
+            moves.receive(run, places[run], step.counted_at, amounts_of(step.measures))
         _correct(decisions.corrections.setdefault(run, Correction()), step)
     decisions.corrections = {key: c for key, c in decisions.corrections.items() if c.absorbed or any(c.measures)}
     if rebooked:

@@ -86,6 +86,7 @@ class Span(models.Model):
     that one's trace where it is another. Who counts what such a repetition knew better keeps its ``own_figures``.
     ``content`` is JSON text: prompts, completions, arguments, results, further attributes. ``terms`` is what its price
     depends on besides the tokens (see ``domain.terms``); ``is_estimate``: its cost is one, because the call failed.
+    ``counted_at`` is the moment by which budgets count it: when the guard granted it, else when it came.
     """
 
     pk = models.CompositePrimaryKey("trace_id", "span_id", "service")
@@ -122,6 +123,7 @@ class Span(models.Model):
     content = models.TextField(null=True)
     terms = models.JSONField(null=True)
     is_estimate = models.BooleanField(default=False)
+    counted_at = models.DateTimeField(null=True)
 
     class Meta:
         managed = False

@@ -10,13 +10,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
+from hashlib import blake2b
 from typing import Any, Protocol
 
 from psycopg import Cursor
 
 from agentops.columns import Booleans, Byteas, Column, Integers, Texts, transpose
-from agentops.domain.spans import ATTRIBUTION, MEASURES
+from agentops.domain.runtree import unique_response
+from agentops.domain.spans import ATTRIBUTION, MEASURES, Kind
 
 #: (trace_id, service)
 RunKey = tuple[bytes, str]
@@ -120,6 +122,8 @@ class StoredSpan:
     merged_trace_id: bytes | None
     #: What it told itself, where it counts what another span tells: ``FIGURES`` as JSON.
     own_figures: str | None
+    #: The moment by which budgets count it; ``None`` for what came before there were any.
+    counted_at: datetime | None = None
 
     @property
     def key(self) -> SpanKey:
@@ -207,6 +211,14 @@ WITH noted AS (
 SELECT key, members FROM noted WHERE cardinality(members) > 1
 """
 ANSWERS = "SELECT key, members FROM answers WHERE key = ANY(%b::bytea[]) AND cardinality(members) > 1"
+
+
+def answer_key(service: str, kind: Kind, response_id: str | None) -> bytes | None:
+    """Under what a model's answer is remembered; ``None`` for an id that is none of its own."""
+    response = unique_response(response_id)
+    if response is None:
+        return None
+    return blake2b(f"{service}\0{int(kind)}\0{response}".encode(), digest_size=16).digest()
 
 
 @dataclass(slots=True, frozen=True)
@@ -383,7 +395,7 @@ STORED_COLUMNS = """s.received_on, s.service, s.trace_id, s.span_id, coalesce(s.
     s.is_error, s.scope, s.own_agent, s.agent, s.request_model, s.response_model, s.response_id, s.tool, s.start_ns,
     s.end_ns, s.input_tokens, s.output_tokens, s.cache_read_input_tokens, s.cache_creation_input_tokens,
     s.reasoning_output_tokens, s.cost_nano, s.price_source, s.price_id, s.is_estimate, s.terms, s.merged_into,
-    s.merged_trace_id, s.own_figures"""
+    s.merged_trace_id, s.own_figures, s.counted_at"""
 STORED = f"""
 SELECT {STORED_COLUMNS}
 FROM unnest(%b::bytea[], %b::text[], %b::date[]) AS k (trace_id, service, since)
@@ -593,6 +605,7 @@ SPAN_COLUMNS = {
     "merged_into": "bytea",
     "merged_trace_id": "bytea",
     "own_figures": "text",
+    "counted_at": "timestamptz",
     "content": "text",
 }
 COPY_SPANS = f"COPY spans ({', '.join(SPAN_COLUMNS)}) FROM STDIN (FORMAT BINARY)"

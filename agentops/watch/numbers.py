@@ -27,7 +27,7 @@ class Setting:
 
 _RULES = Rules()
 _LOOPS, _TALK, _RESULTS, _FAULTS = "Repeated steps", "Talk between agents", "Calls with one result", "Calls that fail"
-_STEPS, _SPEED = "Number of steps", "Speed"
+_STEPS, _SPEED, _GUARD = "Number of steps", "Speed", "What the guard does"
 #: What may be set for a service, in the order in which pages show it.
 SETTINGS = (
     Setting(
@@ -113,6 +113,25 @@ SETTINGS = (
         0.01,
         1_000_000,
         velocity.COLD_CAP_NANO / 1e9,
+        is_whole=False,
+    ),
+    Setting(
+        "guard_stops_loops",
+        _GUARD,
+        "Stop what pages",
+        "1: a run in which a loop has paged is let through no more, until somebody resolves the alert. 0: it is told.",
+        0,
+        1,
+        1,
+    ),
+    Setting(
+        "guard_steps_times",
+        _GUARD,
+        "Stop at times the step budget",
+        "At the budget itself a run is told. 0: it is never stopped for its steps.",
+        0,
+        1_000,
+        2,
         is_whole=False,
     ),
 )

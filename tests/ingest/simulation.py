@@ -49,6 +49,10 @@ BOOKS = {
         FROM spans ORDER BY 1, 2, 3""",
     "hourly": "SELECT * FROM spend_hourly WHERE steps <> 0 OR cost_nano <> 0 ORDER BY 1, 2, 3, 4, 5",
     "daily": "SELECT * FROM spend_days WHERE steps <> 0 OR cost_nano <> 0 ORDER BY 1, 2, 3, 4, 5",
+    # Where windows begin depends on the clock.
+    "windows": """
+        SELECT budget_id, member, sum(spent_nano), sum(spent_tokens), sum(spent_steps), sum(reserved_nano)
+        FROM budget_window GROUP BY 1, 2 HAVING sum(spent_steps) <> 0 OR sum(spent_nano) <> 0 ORDER BY 1, 2""",
     # With what is folded and what is not.
     "steps": f"SELECT start, {_KEYS}, {_SUMS} FROM spend_steps GROUP BY start, {_KEYS} {_SOME} ORDER BY start, {_KEYS}",
     "pairs": f"""
@@ -78,6 +82,11 @@ TABLES = (
     "spend_pairs",
     "spend_fold",
     "spend_closed",
+    "budget_window",
+    "budget_reservation",
+    "budget_refusal",
+    "budget_sample",
+    "budget_habit",
     "catalog_service",
 )
 

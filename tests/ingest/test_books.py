@@ -17,9 +17,20 @@ from agentops.domain.spans import CostBasis, Kind, Terms
 from agentops.ingest import trees
 from agentops.ingest.booking import Entry, book
 from agentops.ingest.connections import connect
+from tests.budgets.making import make_budget
 from tests.ingest.simulation import call_tree, clear_books, read_books, run_entries, with_strays
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _budgets(db: None) -> None:
+    """Budgets that count some of it, by everything that a run may say of itself late."""
+    make_budget("1", period="day", each="user")
+    make_budget("1", period="session", services=["service-0", "caller"])
+    make_budget("1", feature="x", environment="y")
+    make_budget("1", each="feature", user="z", period="month", timezone="Asia/Kathmandu")
+
 
 #: Whatever a batch holds; some of these statements are only needed by some batches.
 MOST_STATEMENTS = 21

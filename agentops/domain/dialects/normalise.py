@@ -87,6 +87,8 @@ _SCOPED = {
 }
 
 STATUS_ERROR = 2
+#: Which reservation of the guard a span settles.
+RESERVATION = "agentops.reservation.id"
 MAX_ATTRIBUTES = 64
 MAX_ATTRIBUTE_CHARS = 1_024
 MAX_TAGS = 32
@@ -162,6 +164,8 @@ def normalise(raw: RawSpan, service: str, *, max_text: int = 65_536) -> Span:
         span.end_ns = raw.start_ns
         span.warnings.append("a span ended before it started: its duration counts as zero")
     _attribute(span, dimensions, raw.resource)
+    if (granted := raw.attributes.get(RESERVATION)) is not None:
+        span.reservation_id = values.name(granted)
     failed = raw.status_code == STATUS_ERROR or (bool(dialect.errors) and _says_error(raw.attributes, dialect))
     if failed or "error.type" in raw.attributes:
         _fail(span, raw, failed=failed, said=fields.get("error_message"), max_text=max_text)

@@ -1,0 +1,144 @@
+"""What a budget's windows hold, worked out anew from the books.
+
+For a budget that is to count older spend, for one that counts something else from now on, and to see whether windows
+and books agree. Runs that began within the window are counted by their own totals, others by their spans.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import orjson
+from psycopg import Cursor
+
+from agentops.budgets import reservations
+from agentops.budgets.ceilings import Moment
+from agentops.budgets.reservations import HELD, SETTLED, Reservation
+from agentops.budgets.store import Deltas, WindowKey, move, windows_of
+from agentops.columns import Texts, transpose
+from agentops.domain.budgets import APART, NOTHING, Amounts, Budget, Facts
+from agentops.domain.spans import DEFAULT_ENVIRONMENT
+
+#: A step counts at most so long before its span comes.
+SLACK = reservations.REMEMBERED
+_COLUMNS = f"""r.service, coalesce(r.environment, '{DEFAULT_ENVIRONMENT}'), coalesce(r."user", ''),
+    coalesce(r.feature, ''), coalesce(r.session, ''), encode(r.trace_id, 'hex')"""
+_FITS = f"""(%(services)s::text[] = '{{}}' OR r.service = ANY(%(services)s))
+    AND (%(user)s = '' OR r."user" = %(user)s) AND (%(feature)s = '' OR r.feature = %(feature)s)
+    AND (%(session)s = '' OR r.session = %(session)s)
+    AND (%(run)s::bytea IS NULL OR r.trace_id = %(run)s)
+    AND CASE WHEN %(environment)s <> '' THEN coalesce(r.environment, '{DEFAULT_ENVIRONMENT}') = %(environment)s
+        ELSE coalesce(r.environment, '{DEFAULT_ENVIRONMENT}') <> ALL(%(apart)s) END"""
+WHOLE = f"""
+SELECT {_COLUMNS}, r.cost_nano, r.input_tokens + r.output_tokens, r.steps
+FROM runs r WHERE r.first_received_at >= %(whole)s AND {_FITS}
+"""
+PARTS = f"""
+SELECT {_COLUMNS}, sum(coalesce(s.cost_nano, 0))::bigint,
+    sum(CASE WHEN s.kind IN (3, 4) THEN coalesce(s.input_tokens, 0) + coalesce(s.output_tokens, 0) ELSE 0 END)::bigint,
+    count(*)
+FROM runs r JOIN spans s ON s.trace_id = r.trace_id AND s.service = r.service AND s.received_on >= %(day)s
+WHERE r.last_received_at >= %(since)s AND r.first_received_at < %(whole)s AND {_FITS}
+    AND s.counted_at >= %(since)s AND s.merged_into IS NULL AND s.kind IN (3, 4, 5, 6)
+GROUP BY r.trace_id, r.service
+"""
+TIMEOUT = "SET LOCAL statement_timeout = '60s'"
+
+
+def since(budget: Budget, at: datetime) -> datetime:
+    """From when on spend counts in the windows that are open at a moment."""
+    return max(budget.window(at)[0], budget.counts_from)
+
+
+def sums(cursor: Cursor[Any], moment: Moment, budget: Budget) -> dict[WindowKey, Amounts]:
+    """What the books have spent in a budget's open windows."""
+    begin = since(budget, moment.at)
+    scope = budget.scope
+    services = set(scope.services)
+    if scope.team:
+        of_team = {service for service, team in moment.ceilings.teams.items() if team == scope.team}
+        services = services & of_team if services else of_team
+        if not services:
+            return {}
+    if scope.run and not reservations.is_trace_id(scope.run):
+        return {}
+    parameters = {
+        "services": sorted(services),
+        "user": scope.user,
+        "feature": scope.feature,
+        "session": scope.session,
+        "run": bytes.fromhex(scope.run) if scope.run else None,
+        "environment": scope.environment,
+        "apart": sorted(APART),
+        "since": begin,
+        "day": begin.date(),
+        "whole": begin + SLACK if begin.year > 1970 else begin,
+    }
+    found: dict[WindowKey, Amounts] = {}
+    start = budget.window(moment.at)[0]
+    cursor.execute(TIMEOUT)
+    for statement in (WHOLE, PARTS):
+        cursor.execute(statement, parameters)
+        for service, environment, user, feature, session, run, *amounts in cursor:
+            facts = Facts(service, scope.team, environment, user, feature, session, run)
+            if (member := budget.member(facts)) is not None:
+                key = WindowKey(budget.id, member, start)
+                found[key] = found.get(key, NOTHING).plus(Amounts(*amounts))
+    return found
+
+
+FORGET = "DELETE FROM budget_window WHERE budget_id = %s AND (ends_at IS NULL OR ends_at > %s)"
+# What is not said by a check is known from its run.
+UNDER_WAY = f"""
+SELECT {reservations.COLUMNS}, coalesce(nullif(r.environment, ''), u.environment, '{DEFAULT_ENVIRONMENT}'),
+    coalesce(nullif(r."user", ''), u."user", ''), coalesce(nullif(r.feature, ''), u.feature, ''),
+    coalesce(nullif(r.session, ''), u.session, '')
+FROM budget_reservation r
+LEFT JOIN runs u ON u.trace_id = CASE WHEN r.run ~ '^[0-9a-f]{{32}}$' THEN decode(r.run, 'hex') END
+    AND u.service = r.service
+WHERE r.granted_at >= %s AND (r.state = {HELD} OR (r.state = {SETTLED} AND NOT r.is_counted))
+ORDER BY r.id FOR UPDATE OF r
+"""
+POINT = """
+UPDATE budget_reservation AS r SET windows = u.windows::jsonb
+FROM unnest(%b::text[], %b::text[]) AS u (id, windows) WHERE r.id = u.id::uuid
+"""
+
+
+def recount(cursor: Cursor[Any], moment: Moment, budget: Budget) -> None:
+    """Begin a budget's open windows anew, with what the books and the steps under way have in them.
+
+    The caller holds the lock of ceilings alone, so that nobody books or grants meanwhile.
+    """
+    cursor.execute(FORGET, [budget.id, moment.at])
+    deltas = Deltas()
+    end = budget.window(moment.at)[1]
+    for key, amounts in sums(cursor, moment, budget).items():
+        deltas.of(key, ends_at=end).spend(amounts)
+    repointed = []
+    for reservation, facts in _under_way(cursor, budget, moment.at):
+        others = [key for key in reservation.windows if key.budget_id != budget.id]
+        found = [key for one, key, _ in windows_of(moment.ceilings, facts, moment.at) if one.id == budget.id]
+        for key in found:
+            delta = deltas.of(key, ends_at=end, service=reservation.service)
+            if reservation.is_open:
+                delta.hold(reservation.held)
+            else:
+                delta.spend(reservation.spent or NOTHING)
+        if others + found != reservation.windows:
+            repointed.append((str(reservation.id), orjson.dumps(reservations.pack(others + found)).decode()))
+    if repointed:
+        cursor.execute(POINT, transpose((Texts, Texts), repointed))
+    move(cursor, moment, deltas)
+
+
+def _under_way(cursor: Cursor[Any], budget: Budget, at: datetime) -> list[tuple[Reservation, Facts]]:
+    """What was granted in the open windows and is not counted by spans, with all that is known of it."""
+    cursor.execute(UNDER_WAY, [since(budget, at)])
+    found = []
+    for *row, environment, user, feature, session in cursor.fetchall():
+        reservation = reservations.read(row)
+        facts = Facts(reservation.service, "", environment, user, feature, session, reservation.run)
+        found.append((reservation, facts))
+    return found

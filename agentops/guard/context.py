@@ -1,0 +1,156 @@
+"""What else is known of the runs that checks are about: who they belong to, how far they are, what the watch found."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from psycopg import Cursor
+
+from agentops.budgets.reservations import is_trace_id
+from agentops.columns import Byteas, Integers, Texts, transpose
+from agentops.domain.alerting import Severity, State
+from agentops.domain.budgets import Facts
+from agentops.runs.findings import Place, Scope
+from agentops.runs.store import RunKey
+from agentops.watch import rules, usual
+from agentops.watch.reporting import fingerprint
+
+#: What was found in a session stops it for so long after it was last seen; a run is stopped for good.
+SESSION_REST = timedelta(minutes=15)
+#: How often the step budget of a service is worked out anew, in seconds.
+BUDGETS_SECONDS = 30.0
+#: Kinds of findings that the guard acts on.
+KINDS = ("loop.repeat", "loop.cycle", "loop.ping_pong", "loop.no_progress", "loop.near_duplicate", "cost.velocity")
+
+
+class RunFacts(NamedTuple):
+    """What telemetry has told of a run."""
+
+    environment: str
+    user: str
+    session: str
+    feature: str
+    steps: int
+
+
+RUNS = """
+SELECT r.trace_id, r.service, coalesce(r.environment, ''), coalesce(r."user", ''), coalesce(r.session, ''),
+    coalesce(r.feature, ''), r.steps
+FROM unnest(%b::bytea[], %b::text[]) AS k (trace_id, service) JOIN runs r USING (trace_id, service)
+"""
+
+
+def read_runs(cursor: Cursor[Any], keys: Iterable[RunKey]) -> dict[RunKey, RunFacts]:
+    """What is known of runs; those of which nothing has come are missing."""
+    wanted = sorted(set(keys))
+    if not wanted:
+        return {}
+    cursor.execute(RUNS, transpose((Byteas, Texts), wanted))
+    return {(row[0], row[1]): RunFacts(*row[2:]) for row in cursor.fetchall()}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A loop, or the like, that the watch found in a run or a session."""
+
+    place: Place
+    trace_id: bytes
+    kind: str
+    mode: str
+    severity: str
+    title: str
+    count: int
+    period: int
+    cost_nano: int | None
+    detected_at: datetime
+
+    @property
+    def fingerprint(self) -> str:
+        """Of its alert."""
+        return fingerprint(self.place, self.trace_id, self.mode, self.kind)
+
+
+FOUND = f"""
+SELECT f.service, f.scope, f.key, f.trace_id, f.kind, f.mode, f.severity, f.title, f.count, f.period, f.cost_nano,
+    f.detected_at
+FROM unnest(%b::text[], %b::bigint[], %b::text[]) AS k (service, scope, key)
+JOIN run_findings f ON f.service = k.service AND f.scope = k.scope AND f.key = k.key
+WHERE f.kind = ANY(%b) AND (f.scope = {int(Scope.RUN)} OR f.is_open OR f.latest_at > %b)
+ORDER BY f.severity, f.detected_at
+"""
+# What a person has resolved since is let go on.
+RESOLVED = f"""
+SELECT fingerprint, max(resolved_at) FROM alerts_alert
+WHERE fingerprint = ANY(%b) AND state = '{State.RESOLVED.value}' AND resolved_by_id IS NOT NULL GROUP BY fingerprint
+"""
+
+
+def read_found(cursor: Cursor[Any], facts: Iterable[Facts], at: datetime) -> dict[tuple[str, int, str], list[Found]]:
+    """What stops or warns runs and sessions, by service, scope and key; pages first."""
+    keys = {(one.service, int(Scope.RUN), one.run) for one in facts if is_trace_id(one.run)}
+    keys |= {(one.service, int(Scope.SESSION), one.session) for one in facts if one.session}
+    if not keys:
+        return {}
+    cursor.execute(FOUND, [*transpose((Texts, Integers, Texts), sorted(keys)), Texts(KINDS), at - SESSION_REST])
+    rows = cursor.fetchall()
+    if not rows:
+        return {}
+    found = [Found(Place(row[0], Scope(row[1]), row[2]), *row[3:]) for row in rows]
+    cursor.execute(RESOLVED, [Texts(sorted({one.fingerprint for one in found}))])
+    resolved = dict(cursor.fetchall())
+    by_key: dict[tuple[str, int, str], list[Found]] = {}
+    for one in found:
+        if (let_go := resolved.get(one.fingerprint)) is None or let_go < one.detected_at:
+            by_key.setdefault((one.place.service, int(one.place.scope), one.place.key), []).append(one)
+    return by_key
+
+
+class Steps(NamedTuple):
+    """How many steps a run of a service may take: told at ``budget``, stopped at ``stop`` (``None``: never)."""
+
+    budget: int
+    stop: int | None
+
+
+@dataclass(slots=True)
+class Customs:
+    """What has been decided about services and what is usual there, for one process."""
+
+    clock: Callable[[], float] = time.monotonic
+    _rules: Any = field(default_factory=rules.current)
+    _steps: dict[str, tuple[float, Steps | None]] = field(default_factory=dict)
+
+    def steps(self, service: str) -> Steps | None:
+        """The step budget of a service's runs; ``None`` where nobody wants one."""
+        known = self._steps.get(service)
+        if known is None or self.clock() - known[0] > BUDGETS_SECONDS:
+            if len(self._steps) > 10_000:
+                self._steps.clear()
+            known = self._steps[service] = (self.clock(), self._work_out(service))
+        return known[1]
+
+    def stops_loops(self, service: str) -> bool:
+        """Whether a loop that pages stops its run."""
+        return bool(self._rules.get().of(service).numbers["guard_stops_loops"])
+
+    def _work_out(self, service: str) -> Steps | None:
+        effective = self._rules.get().of(service)
+        if not effective.is_on("steps.budget"):
+            return None
+        habits = usual.read_habits([(service, "")]).get((service, ""))
+        budget, times = effective.budgeted(habits).step_budget, effective.numbers["guard_steps_times"]
+        return None if budget is None else Steps(budget, int(budget * times) if times else None)
+
+
+def is_page(severity: str) -> bool:
+    """Whether a finding pages."""
+    return severity == Severity.PAGE.value
+
+
+def worst_first(found: Sequence[Found]) -> list[Found]:
+    """Pages before warnings, the earliest first."""
+    return sorted(found, key=lambda one: (not is_page(one.severity), one.detected_at))

@@ -1,0 +1,225 @@
+"""Where checks and settlements of a process come together: one thread, one connection, one transaction at a time.
+
+While one is under way the next ones queue up and share the following transaction: that is what lets very many clients
+ask for one hot budget, whose row only one transaction at a time can hold.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import psycopg
+from django.db import DatabaseError, close_old_connections
+from pydantic import ValidationError
+
+from agentops.guard import grants
+from agentops.guard.context import Customs
+from agentops.guard.estimates import Estimates
+from agentops.guard.grants import Collided
+from agentops.guard.round import Check, Refused, Round, Settlement
+from agentops.guard.shapes import CheckIn, SettleIn
+from agentops.ingest.connections import connect
+from agentops.live import store as live
+
+log = logging.getLogger(__name__)
+
+#: Questions of one transaction, and of all that may wait.
+MAX_AT_ONCE, MAX_WAITING = 128, 4_000
+ATTEMPTS = 5
+#: Pages are told of grants so often at most, in seconds.
+TELL_SECONDS = 1.0
+TOPIC = "budgets"
+#: A statement that waits longer than this has met something that is wrong: the client is told to come back.
+TIMEOUTS = "SET statement_timeout = '3s'; SET lock_timeout = '2s'; SET idle_in_transaction_session_timeout = '10s'"
+BUSY = "The guard is busy; try again."
+NO_DATABASE = "The guard's database is not available; try again."
+
+Answer = dict[str, Any] | Refused
+
+
+@dataclass(slots=True)
+class Question:
+    """A check or a settlement, and who waits for its answer."""
+
+    of: Check | Settlement
+    done: Callable[[Answer], None]
+
+
+class Desk:
+    """The guard of one process. ``notify`` tells browsers of an event, at once and without ever waiting."""
+
+    def __init__(self, notify: Callable[[int], None] | None = None) -> None:
+        """Start at the first question."""
+        self._notify = notify
+        self._queue: queue.SimpleQueue[Question | None] = queue.SimpleQueue()
+        self._waiting = 0
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._connection: psycopg.Connection[Any] | None = None
+        self._estimates, self._customs = Estimates(), Customs()
+        self._told_at = 0.0
+
+    def put(self, question: Question) -> None:
+        """Ask. ``done`` is called from the desk's thread, after the commit. Raises ``Refused`` when too many wait."""
+        with self._lock:
+            if self._waiting >= MAX_WAITING:
+                raise Refused(503, BUSY)
+            self._waiting += 1
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="guard-desk", daemon=True)
+                self._thread.start()
+        self._queue.put(question)
+
+    def ask(self, of: Check | Settlement) -> dict[str, Any]:
+        """Ask and wait. Raises ``Refused``."""
+        answered = threading.Event()
+        found: list[Answer] = []
+
+        def done(answer: Answer) -> None:
+            found.append(answer)
+            answered.set()
+
+        self.put(Question(of, done))
+        answered.wait()
+        if isinstance(found[0], Refused):
+            raise found[0]
+        return found[0]
+
+    def close(self) -> None:
+        """Answer what waits, then end."""
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join(timeout=5)
+            self._thread = None
+
+    def _run(self) -> None:
+        while (first := self._queue.get()) is not None:
+            questions = [first]
+            is_over = False
+            while len(questions) < MAX_AT_ONCE:
+                try:
+                    more = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+                if more is None:
+                    is_over = True
+                    break
+                questions.append(more)
+            self._answer(questions)
+            with self._lock:
+                self._waiting -= len(questions)
+            if is_over:
+                break
+        self._disconnect()
+
+    def _answer(self, questions: Sequence[Question]) -> None:
+        failure: Refused | None = None
+        try:
+            self._commit(questions)
+        except (psycopg.Error, DatabaseError) as error:
+            log.warning("the guard cannot answer now: %s", error)
+            failure = Refused(503, NO_DATABASE)
+        except Collided:
+            failure = Refused(503, BUSY)
+        except Exception:
+            if len(questions) > 1:  # one of them is to blame: answer the others
+                for question in questions:
+                    self._answer([question])
+                return
+            log.exception("the guard failed")
+            failure = Refused(503, "The guard failed; try again.")
+        finally:
+            close_old_connections()
+        for question in questions:
+            question.done(failure or question.of.answer or Refused(503, BUSY))
+
+    def _commit(self, questions: Sequence[Question]) -> None:
+        for attempt in range(1, ATTEMPTS + 1):
+            for question in questions:
+                question.of.answer = None
+            try:
+                self._transaction([question.of for question in questions])
+            except Collided:
+                if attempt == ATTEMPTS:
+                    raise
+            except psycopg.Error as error:
+                lost = self._connection is None or self._connection.broken or self._connection.closed
+                if lost:
+                    self._disconnect()
+                passes = (error.sqlstate or "")[:2] == "40" or (lost and attempt == 1)
+                if attempt == ATTEMPTS or not passes:
+                    raise
+            else:
+                return
+            time.sleep(0.005 * attempt)
+
+    def _transaction(self, asked: Sequence[Check | Settlement]) -> None:
+        if self._connection is None:
+            self._connection = connect("guard")
+            self._connection.execute(TIMEOUTS)
+            self._connection.commit()
+        checks = [one for one in asked if isinstance(one, Check)]
+        settlements = [one for one in asked if isinstance(one, Settlement)]
+        event_id = None
+        with self._connection.transaction(), self._connection.cursor(binary=True) as cursor:
+            Round(cursor, self._estimates, self._customs).decide(checks, settlements)
+            grants.note_missed(cursor, _missed(checks))
+            if time.monotonic() - self._told_at >= TELL_SECONDS:
+                self._told_at = time.monotonic()
+                event_id = live.record(cursor, [TOPIC])
+        if event_id is not None and self._notify is not None:
+            self._notify(event_id)
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _missed(checks: Sequence[Check]) -> dict[str, tuple[int, int]]:
+    missed: dict[str, tuple[int, int]] = {}
+    for check in checks:
+        said = check.asked.missed
+        if said is not None and (said.closed or said.open) and not isinstance(check.answer, Refused):
+            closed, open_ = missed.get(check.service, (0, 0))
+            missed[check.service] = (closed + said.closed, open_ + said.open)
+    return missed
+
+
+def check_of(body: bytes, service: str) -> Check:
+    """What is asked, by a key of this service (empty: of a collector). Raises ``Refused``."""
+    try:
+        asked = CheckIn.model_validate_json(body)
+    except ValidationError as error:
+        raise Refused(422, _words(error)) from error
+    named = (asked.service or "").strip()
+    if service and named and named != service:
+        raise Refused(403, f"This key is bound to the service {service}.")
+    if not service and not named:
+        raise Refused(422, "service: a collector's key needs it.")
+    return Check(asked, service or named, blake2b(_question(asked), digest_size=16).digest())
+
+
+def settlement_of(body: bytes, service: str) -> Settlement:
+    """What is said, by a key of this service (empty: of a collector). Raises ``Refused``."""
+    try:
+        return Settlement(SettleIn.model_validate_json(body), service)
+    except ValidationError as error:
+        raise Refused(422, _words(error)) from error
+
+
+def _question(asked: CheckIn) -> bytes:
+    """A question without what may differ when it is asked again."""
+    return asked.model_copy(update={"missed": None}).model_dump_json().encode()
+
+
+def _words(error: ValidationError) -> str:
+    found = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}".removeprefix(": ") for one in error.errors()[:5]]
+    return "; ".join(found)

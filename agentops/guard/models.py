@@ -1,0 +1,21 @@
+"""What clients could not ask."""
+
+from __future__ import annotations
+
+from django.db import models
+
+
+class Missed(models.Model):
+    """How often in a minute clients of a service could not ask: steps not made then (closed), and made (open)."""
+
+    pk = models.CompositePrimaryKey("minute", "service")
+    minute = models.DateTimeField()
+    service = models.TextField()
+    closed = models.BigIntegerField(default=0)
+    open = models.BigIntegerField(default=0)
+
+    class Meta:
+        db_table = "guard_missed"
+
+    def __str__(self) -> str:
+        return f"{self.service} {self.minute:%F %H:%M}"
