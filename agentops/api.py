@@ -23,6 +23,8 @@ from agentops.alerts.api import router as alerts
 from agentops.billing.api import router as billing
 from agentops.costs.api import router as costs
 from agentops.costs.attribution_api import router as attribution
+from agentops.guard.api import guard
+from agentops.guard.api import router as budgets
 from agentops.pages import page_context
 from agentops.prices.api import router as prices
 from agentops.runs.api import router as runs
@@ -36,6 +38,7 @@ TITLES = {
     403: "Not allowed",
     404: "Not found",
     409: "Conflict",
+    413: "Too large",
     422: "Not valid",
     500: "Our fault",
     503: "Not available now",
@@ -244,4 +247,6 @@ api.add_router("", billing)
 api.add_router("", prices)
 api.add_router("", alerts)
 api.add_router("", watch)
+api.add_router("", budgets)
+api.add_router("", guard)
 api.add_router("", fallback)  # last: what nothing above took

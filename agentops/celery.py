@@ -8,6 +8,7 @@ import os
 import sys
 from importlib import import_module
 from socket import gethostname
+from typing import Any
 
 from celery import Celery
 
@@ -42,15 +43,23 @@ def main(role: str, level: str = "WARNING") -> int:
         loglevel=level,
         quiet=True,
     )
-    sweeper = import_module("agentops.watch.sweeper").Sweeper() if is_watch else None
-    if sweeper is not None:
+    sweepers = _sweepers() if is_watch else []
+    for sweeper in sweepers:
         sweeper.start()
     try:
         worker.start()
     finally:
-        if sweeper is not None:
+        for sweeper in sweepers:
             sweeper.stop()
     return worker.exitcode or 0
+
+
+def _sweepers() -> list[Any]:
+    """What the watch looks at without being asked; their modules need Django, which is set up by now."""
+    sweeper = import_module("agentops.watch.sweeper").Sweeper
+    look = import_module("agentops.watch.look").look
+    tick = import_module("agentops.guard.minutes").Ticker()
+    return [sweeper(look, every=0.25, name="watch-sweeper"), sweeper(tick, every=1.0, name="guard-ticker")]
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ class Signal:
     """A condition that holds: ``evidence`` is JSON-able, with money as decimal strings.
 
     ``observations`` says how often it was seen since the last signal. Run, session, user and feature tell whose it is,
-    and make its fingerprint together with kind and service.
+    and make its fingerprint together with kind and service, unless it has a topic of its own.
     """
 
     kind: str
@@ -37,12 +37,20 @@ class Signal:
     user: str | None = None
     feature: str | None = None
     environment: str | None = None
+    #: What it is about, where that is none of those: a window of a budget, say.
+    topic: str = ""
 
     @property
     def fingerprint(self) -> str:
         """Which alert it is about."""
         return alerting.fingerprint(
-            self.kind, self.service, run=self.run, session=self.session, user=self.user, feature=self.feature
+            self.kind,
+            self.service,
+            run=self.run,
+            session=self.session,
+            user=self.user,
+            feature=self.feature,
+            topic=self.topic,
         )
 
     @property

@@ -160,7 +160,7 @@ class Window(models.Model):
 
     ``service`` is the one that spent last. ``fired`` is the highest threshold that has been told; at ``next_*`` the
     next one has been reached, and ``is_due`` says that somebody has to look. ``refused_nano`` is what refused steps
-    were estimated to cost, each step of a run once a minute.
+    were estimated to cost, each step of a run once a minute. Of ``told_refused`` refusals an alert has told.
     """
 
     pk = models.CompositePrimaryKey("budget_id", "member", "starts_at")
@@ -177,6 +177,7 @@ class Window(models.Model):
     reserved_steps = models.BigIntegerField()
     refused = models.BigIntegerField()
     refused_nano = models.BigIntegerField()
+    told_refused = models.BigIntegerField()
     fired = models.FloatField()
     next_nano = models.BigIntegerField(null=True)
     next_tokens = models.BigIntegerField(null=True)

@@ -6,7 +6,7 @@ and books agree. Runs that began within the window are counted by their own tota
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
@@ -17,11 +17,13 @@ from agentops.budgets.ceilings import Moment
 from agentops.budgets.reservations import HELD, SETTLED, Reservation
 from agentops.budgets.store import Deltas, WindowKey, move, windows_of
 from agentops.columns import Texts, transpose
-from agentops.domain.budgets import APART, NOTHING, Amounts, Budget, Facts
+from agentops.domain.budgets import ALWAYS, APART, NOTHING, Amounts, Budget, Facts
 from agentops.domain.spans import DEFAULT_ENVIRONMENT
 
 #: A step counts at most so long before its span comes.
 SLACK = reservations.REMEMBERED
+#: A span comes, for its run, when its transaction began, and counts some time within it.
+LENGTH = timedelta(minutes=10)
 _COLUMNS = f"""r.service, coalesce(r.environment, '{DEFAULT_ENVIRONMENT}'), coalesce(r."user", ''),
     coalesce(r.feature, ''), coalesce(r.session, ''), encode(r.trace_id, 'hex')"""
 _FITS = f"""(%(services)s::text[] = '{{}}' OR r.service = ANY(%(services)s))
@@ -39,7 +41,7 @@ SELECT {_COLUMNS}, sum(coalesce(s.cost_nano, 0))::bigint,
     sum(CASE WHEN s.kind IN (3, 4) THEN coalesce(s.input_tokens, 0) + coalesce(s.output_tokens, 0) ELSE 0 END)::bigint,
     count(*)
 FROM runs r JOIN spans s ON s.trace_id = r.trace_id AND s.service = r.service AND s.received_on >= %(day)s
-WHERE r.last_received_at >= %(since)s AND r.first_received_at < %(whole)s AND {_FITS}
+WHERE r.last_received_at >= %(received)s AND r.first_received_at < %(whole)s AND {_FITS}
     AND s.counted_at >= %(since)s AND s.merged_into IS NULL AND s.kind IN (3, 4, 5, 6)
 GROUP BY r.trace_id, r.service
 """
@@ -72,8 +74,9 @@ def sums(cursor: Cursor[Any], moment: Moment, budget: Budget) -> dict[WindowKey,
         "environment": scope.environment,
         "apart": sorted(APART),
         "since": begin,
+        "received": begin - LENGTH if begin > ALWAYS else begin,
         "day": begin.date(),
-        "whole": begin + SLACK if begin.year > 1970 else begin,
+        "whole": begin + SLACK if begin > ALWAYS else begin,
     }
     found: dict[WindowKey, Amounts] = {}
     start = budget.window(moment.at)[0]

@@ -29,6 +29,7 @@ UPDATE budget_window AS w SET
     fired = LEAST(w.fired, t.reached),
     next_nano = floor(%(nano)b::bigint * n.coming), next_tokens = floor(%(tokens)b::bigint * n.coming),
     next_steps = floor(%(steps)b::bigint * n.coming),
+    told_refused = w.refused,
     exhausted_at = CASE WHEN t.share < 1 THEN NULL ELSE w.exhausted_at END,
     is_due = true
 FROM tuned t

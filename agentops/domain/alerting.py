@@ -26,6 +26,7 @@ KINDS = (
     "budget.threshold",
     "budget.exhausted",
     "budget.burn_rate",
+    "guard.unreachable",
     "run.errors_hidden",
     "service.unowned",
     "service.ungated",
@@ -153,11 +154,15 @@ def fingerprint(
     session: str | None = None,
     user: str | None = None,
     feature: str | None = None,
+    topic: str = "",
 ) -> str:
     """What makes two signals the same alert: 32 hexadecimal digits.
 
-    It is about the narrowest of run, session, user and feature that is named. The others may become known later.
+    It is about its ``topic``, if it has one of its own, else about the narrowest of run, session, user and feature that
+    is named. The others may become known later.
     """
+    if topic:
+        return _digest("alert", kind, "topic", topic)
     subjects = (("run", run.hex() if run else None), ("session", session), ("user", user), ("feature", feature))
     subject = next(((name, value) for name, value in subjects if value), ("", ""))
     return _digest("alert", kind, service, *subject)

@@ -46,15 +46,16 @@ LARGEST_STEP = 2 / 3
 
 #: Slots that the elapsed part of a window is cut into: at most, at least for a pace, and how short they may be.
 MOST_SLOTS, FEWEST_SLOTS, SHORTEST_SLOT = 24, 3, timedelta(minutes=2)
-#: No slot counts for more than so many times what the others do on average: what was once is no pace.
-OUTSTANDING = 5.0
-#: Neighbouring slots are looked at together as well: where they are alike, the pace drifts.
-TOGETHER = 4
+#: No slot counts for more than so many times what the others do on average: what was once is no pace. It may lie in
+#: two of them, so that where there are more than a few neighbours do not vouch for each other.
+OUTSTANDING, FEW_SLOTS = 5.0, 6
+#: So many parts of what has passed are compared: where they differ by more than their slots do, the pace drifts.
+PARTS = 3
 #: The share of windows that end inside the band, and that many standard deviations to each side; so much wider where
 #: they are told from few.
 CONFIDENCE, REACH, OF_FEW = 0.8, 1.2816, 0.75
 #: Earlier windows that tell of this one, and what is believed of how they vary: as one more of them.
-MOST_BEFORE, BEFORE_VARY = 8, 0.5
+MOST_BEFORE, BEFORE_VARY = 8, 0.4
 #: The pace of a part of a window is so far off that of the whole, as a share, as long as nearly all is to come: spend
 #: has its hours.
 SHAPE = 0.5
@@ -291,32 +292,50 @@ def _own(samples: Sequence[Sample], *, start: datetime, now: datetime, passed: f
     known = [0, *(spent_at(samples, start + (now - start) * (n / count)) for n in range(1, count)), values[-1]]
     slots = [late - early for early, late in pairwise(known)]
     to_come = count * (1 - passed) / passed
-    spread = _spread(slots)
-    # Each slot to come varies, and all of them together by how little is known of the pace.
-    sd = math.sqrt(spread * (to_come + to_come**2 / count)) * (1 + OF_FEW / (count - 1))
+    # Each slot to come varies, and all of them together by how little is known of the pace, which was another one in
+    # the middle of what has passed and will be another one in the middle of what is to come.
+    apart = variance(slots) * (to_come + to_come**2 / count)
+    drift = _drift(slots) * to_come**2 * (count + to_come) / 3
+    sd = math.sqrt(apart + drift) * (1 + OF_FEW / (count - 1))
     return _Total(values[-1] + to_come * _pace(slots), sd)
 
 
 def _pace(slots: Sequence[int]) -> float:
     """What a slot costs: the mean, in which none stands out from the others."""
-    total, others = sum(slots), len(slots) - 1
-    return mean(min(float(slot), max(OUTSTANDING * (total - slot) / others, 0.0)) for slot in slots)
+    total, count = sum(slots), len(slots)
+    reach = 1 if count > FEW_SLOTS else 0
+    counted = []
+    for place, slot in enumerate(slots):
+        near = slots[max(place - reach, 0) : place + reach + 1]
+        usual = (total - sum(near)) / (count - len(near))
+        counted.append(min(float(slot), max(OUTSTANDING * usual, 0.0)))
+    return mean(counted)
 
 
-def _spread(slots: Sequence[int]) -> float:
-    """The variance of slots, or what it comes to in the long run where neighbours are alike."""
-    groups = [mean(slots[place : place + TOGETHER]) for place in range(0, len(slots) - TOGETHER + 1, TOGETHER)]
-    return float(max(variance(slots), TOGETHER * variance(groups) if len(groups) >= FEWEST_SLOTS else 0.0))
+def _drift(slots: Sequence[int]) -> float:
+    """The variance by which the pace moves from each slot to the next, if it is a random walk."""
+    size = len(slots) // PARTS
+    if size < 2:
+        return 0.0
+    parts = [mean(slots[end - size : end]) for end in range(len(slots), len(slots) - size * PARTS, -size)]
+    # Neither kind of difference shows the noise of slots apart from the walk; both together do.
+    between_slots, between_parts = _squares(slots), _squares(parts)
+    return max(0.0, (between_parts - between_slots / size) * 3 * size / (2 * size**2 - 2))
+
+
+def _squares(values: Sequence[float]) -> float:
+    """The mean square of the differences between neighbours."""
+    return float(mean((late - early) ** 2 for early, late in pairwise(values)))
 
 
 def _usual(before: Sequence[int]) -> _Total | None:
-    """What the windows before came to."""
+    """What the windows before came to; ``None`` where nothing was ever spent."""
     known = before[-MOST_BEFORE:]
-    if not known:
+    if not any(known):
         return None
     level = float(median(known))
     spread = MEDIAN_TO_SD * median(abs(total - level) for total in known)
-    believed = BEFORE_VARY * level
+    believed = BEFORE_VARY * max(level, mean(known))
     return _Total(level, math.sqrt(((len(known) - 1) * spread**2 + believed**2) / len(known)))
 
 

@@ -1,27 +1,30 @@
-"""Looks at what waits without being asked: a thread of the watch's process, for which no broker is needed."""
+"""Looks at what waits without being asked: threads of the watch's process, for which no broker is needed."""
 
 from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 
 from django.db import DatabaseError, close_old_connections
 
-from agentops.watch.look import look
-
 log = logging.getLogger(__name__)
 
-#: How long after a look that found nothing the next one is, and after one that failed; in seconds.
-EVERY, AFTER_FAILURE = 0.25, 2.0
+#: How long after a look that failed the next one is, in seconds.
+AFTER_FAILURE = 2.0
 
 
 class Sweeper:
-    """Looks again and again until stopped."""
+    """Looks again and again until stopped.
 
-    def __init__(self) -> None:
+    ``look`` answers whether there may be more to look at; if not, the next look is ``every`` seconds later.
+    """
+
+    def __init__(self, look: Callable[[], bool], *, every: float, name: str) -> None:
         """Do nothing yet."""
+        self._look, self._every = look, every
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watch-sweeper", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
         """Begin."""
@@ -37,9 +40,9 @@ class Sweeper:
         while not self._stopped.wait(pause):
             try:
                 close_old_connections()
-                pause = 0.0 if look() else EVERY
+                pause = 0.0 if self._look() else self._every
             except DatabaseError as error:
-                log.warning("nothing can be watched just now: %s", error)
+                log.warning("nothing can be looked at just now: %s", error)
                 pause = AFTER_FAILURE
             except Exception:
                 log.exception("a look failed")

@@ -74,6 +74,7 @@ class Migration(migrations.Migration):
                 ('reserved_steps', models.BigIntegerField()),
                 ('refused', models.BigIntegerField()),
                 ('refused_nano', models.BigIntegerField()),
+                ('told_refused', models.BigIntegerField()),
                 ('fired', models.FloatField()),
                 ('next_nano', models.BigIntegerField(null=True)),
                 ('next_tokens', models.BigIntegerField(null=True)),

@@ -17,6 +17,7 @@ CREATE TABLE budget_window (
     reserved_steps bigint NOT NULL DEFAULT 0,
     refused bigint NOT NULL DEFAULT 0,
     refused_nano bigint NOT NULL DEFAULT 0,
+    told_refused bigint NOT NULL DEFAULT 0,
     fired double precision NOT NULL DEFAULT 0,
     next_nano bigint,
     next_tokens bigint,

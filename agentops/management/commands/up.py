@@ -62,13 +62,17 @@ def _listen(home: Home) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         with home.lock():
-            return socket.create_server((host, int(port)), family=family, backlog=_BACKLOG)
+            listener = socket.create_server((host, int(port)), family=family, backlog=_BACKLOG)
     except AlreadyRunningError as error:
         raise CommandError(str(error)) from None
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         message = f"cannot listen on {host} port {port}: {reason}. Choose another AGENTOPS_PORT or AGENTOPS_BIND."
         raise CommandError(message) from None
+    # A web process takes it for a socket of another family, and sets nothing: without this the second of two packets of
+    # an answer waits 40 ms for the first to be acknowledged. What is accepted inherits it.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def _supervisor_arguments(listener: socket.socket, *, demo: bool, story: str) -> list[str]:

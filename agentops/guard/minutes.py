@@ -1,0 +1,265 @@
+"""What is looked at once a minute: how fast windows are used up, which alerts are over, which clients could not ask."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import transaction
+from psycopg import Cursor
+
+from agentops.alerts.actions import Signal, announce, clear, report
+from agentops.alerts.models import Alert
+from agentops.budgets import actions, ceilings
+from agentops.budgets.ceilings import Ceilings, Moment
+from agentops.columns import books_cursor
+from agentops.domain.alerting import Severity, State
+from agentops.domain.budgets import CALENDAR, JOIN, Action, Amounts, Budget, Position, Unit, member_words, title_of
+from agentops.domain.burn import LEAST_SHARE, Burn, Sample, burning
+from agentops.guard.alarms import EXHAUSTED, RECENT, THRESHOLD, Due, evidence, look, read_due, subjects
+from agentops.guard.shapes import moment_text
+
+BURN, UNREACHABLE = "budget.burn_rate", "guard.unreachable"
+#: How far back settlements are looked through, once a minute, for spans that came before them.
+WHILE = timedelta(hours=2)
+#: A window without an end of which nothing was said so long is over.
+IDLE = timedelta(hours=1)
+#: Windows whose course is kept, and that are looked at for how they burn.
+MAX_SAMPLED = 2_000
+EVERY_SECONDS = 60.0
+
+
+@dataclass(slots=True)
+class Ticker:
+    """Ticks of one process: what is due, every time; courses and burn rates, once a minute."""
+
+    _minute_at: float = float("-inf")
+
+    def __call__(self) -> bool:
+        """Look at what is due; whether there may be more."""
+        more = look(within=RECENT)
+        if time.monotonic() - self._minute_at >= EVERY_SECONDS:
+            self._minute_at = time.monotonic()
+            minute()
+        return more
+
+
+def minute() -> None:
+    """Keep the course of windows, say which burn, end what is over, and say which clients could not ask."""
+    with transaction.atomic(), books_cursor() as cursor:
+        moment = ceilings.share(cursor)
+        _sample(cursor, moment)
+        signals, over = _burns(cursor, moment)
+        signals += _unreachable(cursor, moment)
+        told = report(signals, now=moment.at)
+        told += clear(over, now=moment.at, reason="it burns as fast no more")
+        told += clear(_ended(cursor, moment), now=moment.at, reason="its window is over, or there is room again")
+        announce(told)
+    actions.end_raises_due(now=moment.at)
+    look(within=WHILE)
+
+
+SAMPLE = f"""
+WITH w AS (
+    SELECT w.*, GREATEST(w.spent_nano::float8 / nullif(b.limit_nano, 0),
+        w.spent_tokens::float8 / nullif(b.limit_tokens, 0), w.spent_steps::float8 / nullif(b.limit_steps, 0), 0)
+        AS share
+    FROM unnest(%b::bigint[], %b::timestamptz[]) AS k (budget_id, starts_at)
+    JOIN budget_window w USING (budget_id, starts_at) JOIN budgets_budget b ON b.id = w.budget_id
+    WHERE w.touched_at > %b - interval '3 minutes'
+)
+INSERT INTO budget_sample (budget_id, member, starts_at, at, spent_nano, spent_tokens, spent_steps)
+SELECT budget_id, member, starts_at, %b, spent_nano, spent_tokens, spent_steps FROM w
+WHERE member = '' OR share >= {LEAST_SHARE} ORDER BY share DESC LIMIT {MAX_SAMPLED}
+ON CONFLICT DO NOTHING
+"""
+
+
+def _sample(cursor: Cursor[Any], moment: Moment) -> None:
+    """Keep how much is spent now in windows that somebody has touched."""
+    found = [budget for budget in moment.ceilings.budgets if budget.period in CALENDAR or not budget.parts]
+    if found:
+        starts = [budget.window(moment.at)[0] for budget in found]
+        at = moment.at.replace(second=0, microsecond=0)
+        cursor.execute(SAMPLE, [[budget.id for budget in found], starts, moment.at, max(at, moment.at)])
+
+
+BURNS = f"""
+WITH w AS (
+    SELECT w.* FROM unnest(%b::bigint[], %b::timestamptz[]) AS k (budget_id, starts_at)
+    JOIN budget_window w USING (budget_id, starts_at) JOIN budgets_budget b ON b.id = w.budget_id
+    WHERE w.fast_burn_at IS NOT NULL OR w.slow_burn_at IS NOT NULL OR (w.touched_at > %b - interval '5 minutes'
+        AND GREATEST(w.spent_nano::float8 / nullif(b.limit_nano, 0),
+            w.spent_tokens::float8 / nullif(b.limit_tokens, 0), w.spent_steps::float8 / nullif(b.limit_steps, 0), 0)
+            >= {LEAST_SHARE})
+    ORDER BY w.touched_at DESC LIMIT {MAX_SAMPLED}
+)
+SELECT w.budget_id, w.member, w.starts_at, w.spent_nano, w.spent_tokens, w.spent_steps, w.reserved_nano,
+    w.reserved_tokens, w.reserved_steps, w.service, w.fired, w.refused, w.refused_nano, w.exhausted_at,
+    w.told_refused, w.fast_burn_at, w.slow_burn_at,
+    ARRAY(SELECT s.at FROM budget_sample s WHERE s.budget_id = w.budget_id AND s.member = w.member
+        AND s.starts_at = w.starts_at ORDER BY s.at),
+    ARRAY(SELECT CASE %b::int WHEN 0 THEN s.spent_nano WHEN 1 THEN s.spent_tokens ELSE s.spent_steps END
+        FROM budget_sample s WHERE s.budget_id = w.budget_id AND s.member = w.member
+        AND s.starts_at = w.starts_at ORDER BY s.at)
+FROM w
+"""
+BURNT = """
+UPDATE budget_window SET fast_burn_at = %b, slow_burn_at = %b WHERE budget_id = %b AND member = %b AND starts_at = %b
+"""
+
+
+def _burns(cursor: Cursor[Any], moment: Moment) -> tuple[list[Signal], list[str]]:
+    """Windows that burn too fast, and the fingerprints of those that do so no more."""
+    signals: list[Signal] = []
+    over: list[str] = []
+    found = [budget for budget in moment.ceilings.budgets if budget.period in CALENDAR]
+    marks = []
+    for place, unit in enumerate(Unit):
+        some = [budget for budget in found if _unit_of(budget) is unit]
+        if not some:
+            continue
+        starts = [budget.window(moment.at)[0] for budget in some]
+        cursor.execute(BURNS, [[budget.id for budget in some], starts, moment.at, place])
+        for row in cursor.fetchall():
+            due = read_due(row, moment)
+            if due is None or due.position.ends_at is None:
+                continue
+            samples = [Sample(at, spent) for at, spent in zip(row[17], row[18], strict=True)]
+            samples.append(Sample(moment.at, due.position.spent[place]))
+            limit = due.position.limits[place] or 0
+            start, end = due.position.starts_at, due.position.ends_at
+            burns = {one.rule: one for one in burning(samples, limit=limit, start=start, end=end, now=moment.at)}
+            since = dict(zip(Burn, row[15:17], strict=True))
+            for rule in Burn:
+                if (one := burns.get(rule)) is not None:
+                    signals.append(_burn_signal(due, rule, one.rate, one.over, one.exhausted_at, moment))
+                elif since[rule] is not None:
+                    over.append(_burn_fingerprint(due, rule))
+            now = {rule: (since[rule] or moment.at) if rule in burns else None for rule in Burn}
+            if now != since:
+                marks.append((now[Burn.FAST], now[Burn.SLOW], *row[:3]))
+    if marks:
+        cursor.executemany(BURNT, marks)
+    return signals, over
+
+
+def _unit_of(budget: Budget) -> Unit:
+    """In what a budget's burn is told: dollars before tokens before steps."""
+    return next(unit for unit, limit in zip(Unit, budget.limits, strict=True) if limit is not None)
+
+
+def _burn_topic(due: Due, rule: Burn) -> str:
+    position = due.position
+    return f"{position.budget.id}/{position.starts_at.isoformat()}/{rule.value}/{position.member}"
+
+
+def _burn_fingerprint(due: Due, rule: Burn) -> str:
+    return Signal(BURN, Severity.WARN, "", "", due.position.starts_at, topic=_burn_topic(due, rule)).fingerprint
+
+
+def _burn_signal(due: Due, rule: Burn, rate: float, over: timedelta, exhausted_at: datetime, moment: Moment) -> Signal:
+    position, budget = due.position, due.position.budget
+    whose = member_words(budget, position.member)
+    left = _length(exhausted_at - moment.at)
+    title = f"“{title_of(budget)}”{f' ({whose})' if whose else ''} burns {rate:.1f} times too fast: used up in {left}"
+    return Signal(
+        kind=BURN,
+        severity=Severity.PAGE if rule is Burn.FAST and budget.action is Action.STOP and not whose else Severity.WARN,
+        service=due.service or next(iter(sorted(budget.scope.services)), ""),
+        title=title,
+        seen_at=moment.at,
+        evidence=evidence(due, position.share)
+        | {
+            "burn_rate": round(rate, 2),
+            "rule": rule.value,
+            "over_seconds": int(over.total_seconds()),
+            "exhausted_at": moment_text(exhausted_at),
+        },
+        topic=_burn_topic(due, rule),
+        environment=budget.scope.environment or None,
+        **subjects(budget, position.member),
+    )
+
+
+def _length(length: timedelta) -> str:
+    minutes = max(int(length.total_seconds() // 60), 1)
+    if minutes < 120:
+        return f"{minutes} min"
+    return f"{minutes // 60} h" if minutes < 48 * 60 else f"{minutes // 1440} days"
+
+
+MISSED = """
+SELECT service, sum(closed)::bigint, sum(open)::bigint FROM guard_missed
+WHERE minute > %b - interval '10 minutes' GROUP BY service
+"""
+
+
+def _unreachable(cursor: Cursor[Any], moment: Moment) -> list[Signal]:
+    """Services whose agents could not ask lately."""
+    cursor.execute(MISSED, [moment.at])
+    return [
+        Signal(
+            kind=UNREACHABLE,
+            severity=Severity.PAGE if open_ else Severity.WARN,
+            service=service,
+            title=f"Agents could not ask the guard: {closed:,} steps were not made, {open_:,} were made unasked",
+            seen_at=moment.at,
+            evidence={"closed": closed, "open": open_},
+            topic=f"guard/{service}",
+        )
+        for service, closed, open_ in cursor.fetchall()
+        if closed or open_
+    ]
+
+
+STANDS = """
+SELECT spent_nano, spent_tokens, spent_steps, exhausted_at FROM budget_window
+WHERE budget_id = %b AND member = %b AND starts_at = %b
+"""
+
+
+def _ended(cursor: Cursor[Any], moment: Moment) -> list[str]:
+    """The fingerprints of open alerts whose window is over, or has room again because its limit was raised."""
+    opened = Alert.objects.filter(kind__in=(THRESHOLD, EXHAUSTED, UNREACHABLE, BURN), cleared_at=None)
+    ended = []
+    for alert in opened.exclude(state=State.RESOLVED)[:1_000]:
+        if alert.kind == UNREACHABLE:
+            if alert.last_seen_at < moment.at - timedelta(minutes=2):
+                ended.append(alert.fingerprint)
+        elif _is_over(cursor, alert, moment.ceilings, moment.at):
+            ended.append(alert.fingerprint)
+    return ended
+
+
+def _is_over(cursor: Cursor[Any], alert: Alert, held: Ceilings, now: datetime) -> bool:
+    """Whether there is nothing left to say of an alert's window."""
+    said = alert.evidence
+    if alert.is_storm:
+        return alert.last_seen_at < now - IDLE
+    budget = held.by_id.get(said["budget"]) if isinstance(said.get("budget"), int) else None
+    ends = said.get("resets_at")
+    is_past = datetime.fromisoformat(ends) <= now if ends else alert.last_seen_at < now - IDLE
+    if budget is None or is_past:
+        return True
+    return alert.kind != BURN and _has_room(cursor, alert, budget, now)
+
+
+def _has_room(cursor: Cursor[Any], alert: Alert, budget: Budget, now: datetime) -> bool:
+    """Whether what was said of a window is true no more."""
+    said, member = alert.evidence, _member_of(alert, budget)
+    start = datetime.fromisoformat(said["window"]) if said.get("window") else budget.window(now)[0]
+    cursor.execute(STANDS, [budget.id, member, start])
+    if (row := cursor.fetchone()) is None:
+        return True
+    position = Position(budget, member, start, None, budget.limits_at(member, now), Amounts(*row[:3]))
+    if alert.kind == EXHAUSTED:
+        return row[3] is None and position.share < 1
+    return position.share < float(said.get("threshold", 1.0))
+
+
+def _member_of(alert: Alert, budget: Budget) -> str:
+    values = {"run": alert.run_hex, "session": alert.session, "user": alert.user, "feature": alert.feature}
+    return JOIN.join(values.get(part.value) or "" for part in budget.parts)

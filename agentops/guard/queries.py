@@ -1,0 +1,353 @@
+"""What is asked of ceilings: where each stands, whose windows are fullest, what it did, and who decided what."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from django.db import connection
+from django.db.models import Q
+
+from agentops.budgets import ceilings
+from agentops.budgets.ceilings import Ceilings
+from agentops.budgets.definitions import definition_of
+from agentops.budgets.models import Budget, Change, Raise, Stop, Window
+from agentops.columns import books_cursor
+from agentops.domain import budgets as rules
+from agentops.domain.budgets import ALWAYS, CALENDAR, NOTHING, Amounts, Position, Unit
+from agentops.domain.burn import Burning, Forecast, Sample, burn_rate, burning, forecast
+
+#: How long reservations are kept: spans that come later find none.
+KEPT = timedelta(days=35)
+#: Windows of one budget that a list shows, and that are read to sum up.
+MAX_MEMBERS, MAX_HISTORY = 200, 90
+#: How far back the rate of a window's burn looks: this share of it, and at least so long.
+RATE_SHARE, SHORTEST_RATE = 24, timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A window as it stands: its position, what was refused in it, and how fast it is used up."""
+
+    position: Position
+    refused: int = 0
+    refused_nano: int = 0
+    service: str = ""
+    touched_at: datetime | None = None
+    exhausted_at: datetime | None = None
+    samples: tuple[Sample, ...] = ()
+
+    @property
+    def unit(self) -> Unit:
+        """The unit of its tightest limit; dollars before others when nothing is used."""
+        position = self.position
+        pairs = [
+            (used / limit if limit else 1.0, -place, unit)
+            for place, (unit, limit, used) in enumerate(zip(Unit, position.limits, position.used, strict=True))
+            if limit is not None
+        ]
+        return max(pairs)[2]
+
+    @property
+    def limit(self) -> int:
+        """The most of that unit."""
+        return self._of(self.position.limits) or 0
+
+    @property
+    def spent(self) -> int:
+        """What is spent of it."""
+        return self._of(self.position.spent) or 0
+
+    @property
+    def reserved(self) -> int:
+        """What is held for steps under way."""
+        return self._of(self.position.reserved) or 0
+
+    @property
+    def remaining(self) -> int:
+        """What is left; never less than nothing."""
+        return max(self.limit - self.spent - self.reserved, 0)
+
+    @property
+    def share(self) -> float:
+        """How much of the limit is spent or held."""
+        return self.position.used_share
+
+    def _of(self, amounts: Sequence[int | None]) -> int | None:
+        return amounts[list(Unit).index(self.unit)]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A budget, and where its windows stand: the one that it has, or the fullest of many."""
+
+    budget: Budget
+    rules: rules.Budget
+    worst: Standing | None
+    members: int = 0
+    over: int = 0
+    refused: int = 0
+    refused_nano: int = 0
+    raises: tuple[Raise, ...] = ()
+    replaced: frozenset[str] = frozenset()
+
+    @property
+    def has_members(self) -> bool:
+        """Whether there is a window for each of something."""
+        return bool(self.rules.parts)
+
+
+def current() -> Ceilings:
+    """The ceilings in force."""
+    with books_cursor() as cursor:
+        return ceilings.look(cursor).ceilings
+
+
+def rules_of(budget: Budget, held: Ceilings) -> rules.Budget:
+    """A budget as the rules read it, also one that is switched off."""
+    known = held.by_id.get(budget.pk)
+    if known is not None:
+        return known
+    by = budget.created_by.get_username() if budget.created_by else ""
+    return definition_of(budget).as_budget(pk=budget.pk, counts_from=budget.counts_from, set_by=by)
+
+
+def list_budgets(*, now: datetime, service: str = "", include_off: bool = True) -> list[Row]:
+    """Every budget, or those that count a service, each with its fullest window. Four statements."""
+    budgets = Budget.objects.select_related("created_by").order_by("is_off", "is_default", "id")
+    if not include_off:
+        budgets = budgets.filter(is_off=False)
+    if service:
+        budgets = budgets.filter(Q(services=[]) | Q(services__contains=[service]))
+    held = current()
+    found = list(budgets)
+    tops = _tops([rules_of(budget, held) for budget in found], now)
+    raises: dict[int, list[Raise]] = defaultdict(list)
+    for raised in Raise.objects.filter(ended_at=None, until__gt=now).select_related("raised_by"):
+        raises[raised.budget_id].append(raised)
+    return [_row(budget, rules_of(budget, held), tops, raises, held) for budget in found]
+
+
+def _row(
+    budget: Budget,
+    known: rules.Budget,
+    tops: dict[int, tuple[Standing, int, int, int, int]],
+    raises: dict[int, list[Raise]],
+    held: Ceilings,
+) -> Row:
+    standing, members, over, refused, refused_nano = tops.get(budget.pk, (None, 0, 0, 0, 0))
+    gone = frozenset[str]()
+    if budget.is_default:
+        gone = held.replaced.run if known.period is rules.Period.RUN else held.replaced.session
+    return Row(budget, known, standing, members, over, refused, refused_nano, tuple(raises[budget.pk]), gone)
+
+
+_SHARE = """GREATEST((w.spent_nano + w.reserved_nano)::float8 / nullif(b.limit_nano, 0),
+    (w.spent_tokens + w.reserved_tokens)::float8 / nullif(b.limit_tokens, 0),
+    (w.spent_steps + w.reserved_steps)::float8 / nullif(b.limit_steps, 0), 0)"""
+# What a budget has refused counts for good, in whatever window it was.
+TOPS = f"""
+WITH w AS (
+    SELECT w.*, {_SHARE} AS share,
+        row_number() OVER (PARTITION BY w.budget_id ORDER BY {_SHARE} DESC, w.touched_at DESC) AS place,
+        count(*) OVER (PARTITION BY w.budget_id) AS members,
+        count(*) FILTER (WHERE {_SHARE} >= 1) OVER (PARTITION BY w.budget_id) AS over
+    FROM unnest(%b::bigint[], %b::timestamptz[]) AS k (budget_id, starts_at)
+    JOIN budget_window w USING (budget_id, starts_at) JOIN budgets_budget b ON b.id = w.budget_id
+), refused AS (
+    SELECT budget_id, sum(refused) AS refused, sum(refused_nano) AS refused_nano FROM budget_window
+    WHERE refused > 0 GROUP BY budget_id
+)
+SELECT k.budget_id, w.member, w.starts_at, w.spent_nano, w.spent_tokens, w.spent_steps, w.reserved_nano,
+    w.reserved_tokens, w.reserved_steps, w.refused, w.refused_nano, w.service, w.touched_at, w.exhausted_at,
+    coalesce(w.members, 0), coalesce(w.over, 0), coalesce(r.refused, 0)::bigint, coalesce(r.refused_nano, 0)::bigint
+FROM unnest(%b::bigint[]) AS k (budget_id) LEFT JOIN w ON w.budget_id = k.budget_id AND w.place = 1
+LEFT JOIN refused r ON r.budget_id = k.budget_id
+"""
+
+
+def _tops(found: Sequence[rules.Budget], now: datetime) -> dict[int, tuple[Standing, int, int, int, int]]:
+    by_id = {budget.id: budget for budget in found}
+    ids, starts = list(by_id), [budget.window(now)[0] for budget in found]
+    if not ids:
+        return {}
+    with books_cursor() as cursor:
+        cursor.execute(TOPS, [ids, starts, ids])
+        return {row[0]: (_standing(by_id[row[0]], row[1:14], now), *row[14:]) for row in cursor.fetchall()}
+
+
+def _standing(budget: rules.Budget, row: Sequence[Any], now: datetime, samples: Iterable[Sample] = ()) -> Standing:
+    """A window as a row tells it; of none, the empty one that there would be."""
+    member, start, *amounts = row[:8]
+    refused, refused_nano, service, touched_at, exhausted_at = row[8:13]
+    begin, end = budget.window(now) if start is None else budget.window(start)
+    limits = budget.limits_at(member or "", now)
+    spent, reserved = (NOTHING, NOTHING) if start is None else (Amounts(*amounts[:3]), Amounts(*amounts[3:]))
+    position = Position(budget, member or "", begin, end, limits, spent, reserved)
+    return Standing(position, refused or 0, refused_nano or 0, service or "", touched_at, exhausted_at, tuple(samples))
+
+
+_WINDOW = """w.member, w.starts_at, w.spent_nano, w.spent_tokens, w.spent_steps, w.reserved_nano,
+    w.reserved_tokens, w.reserved_steps, w.refused, w.refused_nano, w.service, w.touched_at, w.exhausted_at"""
+ONE = f"SELECT {_WINDOW} FROM budget_window w WHERE w.budget_id = %b AND w.member = %b AND w.starts_at = %b"
+SAMPLES = """
+SELECT at, spent_nano, spent_tokens, spent_steps FROM budget_sample
+WHERE budget_id = %b AND member = %b AND starts_at = %b ORDER BY at
+"""
+
+
+def standing(budget: rules.Budget, member: str, *, now: datetime, start: datetime | None = None) -> Standing:
+    """Where one member's window stands, with its course; the present one unless another start is given."""
+    begin = budget.window(now)[0] if start is None else start
+    with books_cursor() as cursor:
+        cursor.execute(ONE, [budget.id, member, begin])
+        row = cursor.fetchone() or (member, begin, *([0] * 8), "", None, None)
+        found = _standing(budget, row, now)
+        place = list(Unit).index(found.unit)
+        cursor.execute(SAMPLES, [budget.id, member, begin])
+        samples = tuple(Sample(one[0], one[1 + place]) for one in cursor.fetchall())
+    return Standing(
+        found.position, found.refused, found.refused_nano, found.service, found.touched_at, found.exhausted_at, samples
+    )
+
+
+class Pace(NamedTuple):
+    """How fast a window is used up: 1.0 uses up exactly the limit; which alarms that is, and where it leads."""
+
+    rate: float | None
+    alarms: list[Burning]
+    forecast: Forecast | None
+
+
+def pace(found: Standing, *, now: datetime, before: Sequence[int] = ()) -> Pace:
+    """How fast a window is used up; nothing of one that has no end."""
+    position = found.position
+    start, end = position.starts_at, position.ends_at
+    if end is None or not found.limit or now >= end:
+        return Pace(None, [], None)
+    samples = (*found.samples, Sample(now, found.spent))
+    over = max((end - start) / RATE_SHARE, SHORTEST_RATE)
+    return Pace(
+        burn_rate(samples, limit=found.limit, start=start, end=end, now=now, over=over),
+        burning(samples, limit=found.limit, start=start, end=end, now=now),
+        forecast(samples, limit=found.limit, start=start, end=end, now=now, before=before),
+    )
+
+
+MEMBERS = f"""
+SELECT {_WINDOW} FROM budget_window w JOIN budgets_budget b ON b.id = w.budget_id
+WHERE w.budget_id = %b AND w.starts_at = %b AND (%b::text = '' OR strpos(lower(w.member), lower(%b::text)) > 0)
+ORDER BY {_SHARE} DESC, w.touched_at DESC LIMIT %b OFFSET %b
+"""
+
+
+def list_members(
+    budget: rules.Budget, *, now: datetime, search: str = "", limit: int = MAX_MEMBERS, offset: int = 0
+) -> list[Standing]:
+    """The windows of a budget that are open, the fullest first."""
+    start = budget.window(now)[0]
+    with books_cursor() as cursor:
+        cursor.execute(MEMBERS, [budget.id, start, search, search, limit, offset])
+        return [_standing(budget, row, now) for row in cursor.fetchall()]
+
+
+HISTORY = f"""
+SELECT {_WINDOW} FROM budget_window w WHERE w.budget_id = %b AND w.member = %b ORDER BY w.starts_at DESC LIMIT %b
+"""
+
+
+def list_history(budget: rules.Budget, member: str, *, now: datetime, limit: int = MAX_HISTORY) -> list[Standing]:
+    """The windows of one member, the latest first; limits are those of today."""
+    with books_cursor() as cursor:
+        cursor.execute(HISTORY, [budget.id, member, limit])
+        return [_standing(budget, row, now) for row in cursor.fetchall()]
+
+
+def totals_before(budget: rules.Budget, member: str, unit: Unit, *, now: datetime) -> list[int]:
+    """What earlier windows had spent in the end, newest last."""
+    if budget.period not in CALENDAR:
+        return []
+    start, place = budget.window(now)[0], list(Unit).index(unit)
+    found = list_history(budget, member, now=now, limit=30)
+    return [one.position.spent[place] for one in reversed(found) if one.position.starts_at < start]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Steps that were refused in a minute for one reason: the same step of the same run is one of these."""
+
+    minute: datetime
+    cause: str
+    cause_id: int
+    service: str
+    member: str
+    run: str
+    session: str
+    user: str
+    feature: str
+    agent: str
+    what: str
+    count: int
+    estimate_nano: int
+    message: str
+    latest_at: datetime
+
+
+REFUSALS = """
+SELECT minute, cause, cause_id, service, member, run, session, "user", feature, agent, what, count, estimate_nano,
+    message, latest_at
+FROM budget_refusal WHERE (%b::text = '' OR (cause = %b AND cause_id = %b)) AND (%b::text = '' OR service = %b)
+ORDER BY minute DESC, latest_at DESC LIMIT %b
+"""
+
+
+def list_refusals(*, cause: str = "", cause_id: int = 0, service: str = "", limit: int = 100) -> list[Refused]:
+    """What was refused last: by a budget, by a kill switch, or anything."""
+    with books_cursor() as cursor:
+        cursor.execute(REFUSALS, [cause, cause, cause_id, service, service, limit])
+        return [Refused(*row) for row in cursor.fetchall()]
+
+
+def list_changes(*, budget: Budget | None = None, limit: int = 100) -> list[Change]:
+    """Who decided what, the latest first; of one budget, or about kill switches."""
+    rows = Change.objects.select_related("by").order_by("-id")
+    rows = rows.filter(subject=Change.Subject.STOP) if budget is None else rows.filter(budget=budget)
+    return list(rows[:limit])
+
+
+def list_stops(*, active: bool = True, limit: int = 200) -> list[Stop]:
+    """Kill switches that are on, or were."""
+    rows = Stop.objects.select_related("stopped_by", "lifted_by").filter(lifted_at__isnull=active)
+    return list(rows.order_by("-id")[:limit])
+
+
+COVERAGE = """
+SELECT coalesce(sum(cost_nano) FILTER (WHERE key <> ''), 0)::bigint, coalesce(sum(cost_nano), 0)::bigint
+FROM spend_daily WHERE dimension = %b AND start >= %b AND (cardinality(%b::text[]) = 0 OR service = ANY(%b::text[]))
+"""
+
+
+def prune(*, now: datetime, days: int) -> None:
+    """Forget windows, reservations, refusals and courses that are long over, and thin out courses."""
+    before = now - timedelta(days=days)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM budget_reservation WHERE granted_at < %s AND state <> 0", [now - timedelta(days=35)]
+        )
+        cursor.execute("DELETE FROM budget_refusal WHERE minute < %s", [before])
+        cursor.execute("DELETE FROM budget_window WHERE touched_at < %s", [before])
+        cursor.execute("DELETE FROM budget_sample WHERE at < %s", [before])
+        cursor.execute(THIN, [now - timedelta(days=2)])
+
+
+# Of each hour that is long past the last sample tells enough.
+THIN = """
+DELETE FROM budget_sample AS s WHERE at < %s AND EXISTS (
+    SELECT FROM budget_sample o WHERE o.budget_id = s.budget_id AND o.member = s.member AND o.starts_at = s.starts_at
+        AND o.at > s.at AND date_trunc('hour', o.at) = date_trunc('hour', s.at))
+"""
+
+__all__ = ["ALWAYS", "Pace", "Refused", "Row", "Standing", "Window"]
