@@ -144,6 +144,14 @@ def books_cursor() -> Iterator[Cursor[Any]]:
         yield cursor
 
 
+def beside(cursor: Cursor[Any]) -> Cursor[Any]:
+    """Another cursor of the same connection and transaction: in a pipeline several statements are under way at once."""
+    other = type(cursor)(cursor.connection)
+    other.format = cursor.format
+    register(other)
+    return other
+
+
 def transpose(types: Sequence[type[Column]], rows: Sequence[Sequence[Any]]) -> list[Column]:
     """Rows as the parameters of an ``unnest`` with these column types."""
     return [kind(values) for kind, values in zip(types, zip(*rows, strict=True), strict=True)]

@@ -1,6 +1,6 @@
 """Runs the benchmarks: tables for people, and one JSON line a measurement for programs.
 
-python -m bench [--only watch,ingest,visible,alarm,memory,pages] [--spans 40000] [--sizes 10000,100000,1000000]
+python -m bench [--only watch,ingest,visible,alarm,guard,memory,pages] [--spans 40000] [--sizes 10000,100000,1000000]
     [--cases 2000] [--port 8218]
 """
 
@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 
-from bench import alarm, fill, floor, watch
+from bench import alarm, fill, floor, guard, watch
 from bench.instance import PASSWORD, ROOT, Instance, running
 from bench.payload import LARGE, Generator, Request, requests
 
@@ -31,7 +31,7 @@ NS = 1_000_000_000
 _SHAPES = ((512, 4), (32, 8))
 _WARM_SPANS = 4_000
 _HISTORY_SECONDS = 90 * 86_400.0
-_PARTS = ("watch", "ingest", "visible", "alarm", "memory", "pages")
+_PARTS = ("watch", "ingest", "visible", "alarm", "guard", "memory", "pages")
 _RUNS_ASKED = 40
 _LONG_RUN_STEPS = 2_990
 
@@ -51,6 +51,8 @@ def main() -> int:
             _visible(instance, key)
         if "alarm" in parts:
             _alarm(instance, key, options.spans)
+        if "guard" in parts:
+            _guard(instance, key, options.spans)
         if "memory" in parts:
             _memory(instance)
         if "pages" in parts:
@@ -225,6 +227,21 @@ def _alarm(instance: Instance, key: str, spans: int) -> None:
     row["spans_per_second"] = round(load["spans"] / load["seconds"])
     _emit("alarm", row)
     _table("From the commit of a loop to the alert in a browser, under load", tuple(row), [row])
+
+
+def _guard(instance: Instance, key: str, spans: int) -> None:
+    """How long agents wait: one alone, many on one hot budget, and these while spans come in."""
+    token = instance.manage("create_token", "--user", "admin", "--scope", "write")
+    guard.make_budget(instance.url, token)
+    rows = [{"ingest": 0} | guard.measure(instance.url, key, seconds=8.0, clients=clients) for clients in (1, 50)]
+    batch, senders = _SHAPES[0]
+    todo = list(requests(Generator("guard").spans(spans, time.time_ns(), 3_600.0, 60_000_000), batch))
+    row = guard.under_load(instance.url, key, clients=50, load=lambda: _send(instance, key, todo, senders))
+    load = row.pop("load")
+    rows.append({"ingest": round(load["spans"] / load["seconds"])} | row)
+    for row in rows:
+        _emit("guard", row)
+    _table("Guard: checks a second, each settled; ingest is spans a second beside them", tuple(rows[0]), rows)
 
 
 def _memory(instance: Instance) -> None:

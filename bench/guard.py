@@ -11,10 +11,11 @@ import json
 import subprocess
 import sys
 import time
+import urllib.request
 import uuid
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from bench.instance import ROOT
 
@@ -42,6 +43,15 @@ def under_load(url: str, key: str, *, clients: int, load: Callable[[], Any]) -> 
     loaded = load()
     out, _ = asking.communicate(input="", timeout=60)
     return {**json.loads(out), "load": loaded}
+
+
+def make_budget(url: str, token: str) -> None:
+    """The hot budget: all of the service's steps count in one window, and none is refused."""
+    wanted = {"scope": {"service": SERVICE}, "period": "month", "limit_usd": "1000000", "action": "stop"}
+    body = json.dumps({"name": "Hot", **wanted}).encode()
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    asked = urllib.request.Request(urljoin(url, "/api/v1/budgets"), body, headers)  # noqa: S310  (our own server)
+    urllib.request.urlopen(asked, timeout=30).read()  # noqa: S310
 
 
 async def _client(host: str, port: int, key: str, over: Callable[[], bool], times: list[float]) -> int:

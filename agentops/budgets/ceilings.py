@@ -31,9 +31,9 @@ from agentops.domain.budgets import (
 
 #: The number is arbitrary.
 LOCK = 4206902
-SHARE = f"SELECT pg_advisory_xact_lock_shared({LOCK})"
+#: Takes the lock, shared, in one statement with the look; it is written down in the migration.
+SHARE = "SELECT at, revision, has_grants FROM budgets_share()"
 ALONE = f"SELECT pg_advisory_xact_lock({LOCK})"
-# The clock's time, not the transaction's: it is later than every decision that was waited for.
 LOOK = """
 SELECT clock_timestamp(), (SELECT revision FROM budgets_revision), EXISTS (SELECT FROM budget_reservation)
 """
@@ -128,15 +128,18 @@ _lock = threading.Lock()
 def share(cursor: Cursor[Any]) -> Moment:
     """Begin to book or to grant: the moment, and the ceilings that hold until the transaction's end.
 
-    Two statements; the ceilings are read when somebody has decided something since they were last.
+    One statement; the ceilings are read when somebody has decided something since they were last.
     """
-    cursor.execute(SHARE)
-    return look(cursor)
+    return _moment(cursor, SHARE)
 
 
 def look(cursor: Cursor[Any]) -> Moment:
-    """The moment and the ceilings, for whoever holds the lock, shared or alone."""
-    cursor.execute(LOOK)
+    """The moment and the ceilings, for whoever holds the lock alone."""
+    return _moment(cursor, LOOK)
+
+
+def _moment(cursor: Cursor[Any], statement: str) -> Moment:
+    cursor.execute(statement)
     at, revision, has_grants = cursor.fetchall()[0]
     return Moment(at, known(cursor, revision), has_grants)
 

@@ -6,7 +6,7 @@ everything is. Neither counts twice, whichever comes first, and both count in th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -113,30 +113,40 @@ SELECT {COLUMNS} FROM budget_reservation r WHERE r.id = ANY(%s::uuid[]) ORDER BY
 """
 
 
-def lock(cursor: Cursor[Any], ids: Iterable[UUID]) -> dict[UUID, Reservation]:
-    """Reservations, locked until the end of the transaction."""
-    cursor.execute(LOCK, [sorted(ids)])
-    return {row[0]: read(row) for row in cursor.fetchall()}
+def lock(cursor: Cursor[Any], ids: Iterable[UUID]) -> Callable[[], dict[UUID, Reservation]]:
+    """Lock reservations until the end of the transaction; what is returned reads them."""
+    wanted = sorted(ids)
+    if not wanted:
+        return dict
+    cursor.execute(LOCK, [wanted])
+    return lambda: {row[0]: read(row) for row in cursor.fetchall()}
 
 
 EXPIRE = f"""
 UPDATE budget_reservation AS r SET state = {EXPIRED}
 WHERE r.id IN (
-    SELECT id FROM budget_reservation WHERE state = {HELD} AND expires_at <= clock_timestamp()
+    SELECT id FROM budget_reservation WHERE state = {HELD} AND expires_at <= %b
     ORDER BY id LIMIT {AT_ONCE} FOR UPDATE SKIP LOCKED)
 RETURNING {COLUMNS}
 """
 
 
-def expire(cursor: Cursor[Any], deltas: Deltas) -> int:
-    """Let go of what was held too long, by the database's clock; how many there were."""
-    cursor.execute(EXPIRE)
-    rows = cursor.fetchall()
-    for row in rows:
-        reservation = read(row)
-        for key in reservation.windows:
-            deltas.of(key).hold(reservation.held, sign=-1)
-    return len(rows)
+def expire(cursor: Cursor[Any], at: datetime) -> Callable[[Deltas], int]:
+    """Let go of what was held until a moment, which the database's clock gives.
+
+    What is returned adds to what windows move by, and tells how many there were.
+    """
+    cursor.execute(EXPIRE, [at])
+
+    def take(deltas: Deltas) -> int:
+        rows = cursor.fetchall()
+        for row in rows:
+            reservation = read(row)
+            for key in reservation.windows:
+                deltas.of(key).hold(reservation.held, sign=-1)
+        return len(rows)
+
+    return take
 
 
 class Claim(NamedTuple):

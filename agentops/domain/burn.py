@@ -19,7 +19,7 @@ day     10 % in 15 min  9.6    2½ hours      15 % in 1 h     3.6    7 hours
 hour    25 % in 5 min   3      20 minutes    40 % in 15 min  1.6    38 minutes
 ======  ==============  =====  ============  ==============  =====  ============
 
-Each leaves time to act that is long beside what it took to notice. Who spends in office hours alone (8 of 24, 40 of
+Each leaves more time to act than it took to notice. Who spends in office hours alone (8 of 24, 40 of
 168) has rates of 3 and 4.2 on a good day, which is below the slow ones of days, weeks and months. All of this is closed
 arithmetic: the same samples, the same answer.
 """

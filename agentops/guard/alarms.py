@@ -76,7 +76,7 @@ def look(*, within: timedelta = RECENT) -> bool:
     with transaction.atomic(), books_cursor() as cursor:
         moment = ceilings.share(cursor)
         deltas = Deltas()
-        reservations.expire(cursor, deltas)
+        reservations.expire(cursor, moment.at)(deltas)
         reservations.match_strays(cursor, moment, within, deltas)
         store.move(cursor, moment, deltas)
         due = _due(cursor, moment)
@@ -105,7 +105,7 @@ def read_due(row: Sequence[Any], moment: Moment) -> Due | None:
     pk, member, start = row[:3]
     budget = moment.ceilings.by_id.get(pk)
     service, fired, refused, refused_nano, exhausted_at, told_refused = row[9:15]
-    if budget is None or not moment.ceilings.replaced.holds(budget, service):
+    if budget is None or not moment.ceilings.replaced.holds(budget, service, moment.at):
         return None
     limits = budget.limits_at(member, moment.at)
     end = budget.window(start)[1]

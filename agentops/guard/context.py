@@ -44,13 +44,13 @@ FROM unnest(%b::bytea[], %b::text[]) AS k (trace_id, service) JOIN runs r USING 
 """
 
 
-def read_runs(cursor: Cursor[Any], keys: Iterable[RunKey]) -> dict[RunKey, RunFacts]:
-    """What is known of runs; those of which nothing has come are missing."""
+def runs(cursor: Cursor[Any], keys: Iterable[RunKey]) -> Callable[[], dict[RunKey, RunFacts]]:
+    """Ask what is known of runs; those of which nothing has come are missing."""
     wanted = sorted(set(keys))
     if not wanted:
-        return {}
+        return dict
     cursor.execute(RUNS, transpose((Byteas, Texts), wanted))
-    return {(row[0], row[1]): RunFacts(*row[2:]) for row in cursor.fetchall()}
+    return lambda: {(row[0], row[1]): RunFacts(*row[2:]) for row in cursor.fetchall()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,24 +89,37 @@ WHERE fingerprint = ANY(%b) AND state = '{State.RESOLVED.value}' AND resolved_by
 """
 
 
-def read_found(cursor: Cursor[Any], facts: Iterable[Facts], at: datetime) -> dict[tuple[str, int, str], list[Found]]:
-    """What stops or warns runs and sessions, by service, scope and key; pages first."""
-    keys = {(one.service, int(Scope.RUN), one.run) for one in facts if is_trace_id(one.run)}
-    keys |= {(one.service, int(Scope.SESSION), one.session) for one in facts if one.session}
+Key = tuple[str, int, str]
+
+
+def keys_of(facts: Facts) -> set[Key]:
+    """Where something may have been found that concerns a step: service, scope and key."""
+    keys = {(facts.service, int(Scope.RUN), facts.run)} if is_trace_id(facts.run) else set()
+    if facts.session:
+        keys.add((facts.service, int(Scope.SESSION), facts.session))
+    return keys
+
+
+def found(cursor: Cursor[Any], keys: set[Key], at: datetime) -> Callable[[], dict[Key, list[Found]]]:
+    """Ask what stops or warns runs and sessions."""
     if not keys:
-        return {}
+        return dict
     cursor.execute(FOUND, [*transpose((Texts, Integers, Texts), sorted(keys)), Texts(KINDS), at - SESSION_REST])
-    rows = cursor.fetchall()
-    if not rows:
-        return {}
-    found = [Found(Place(row[0], Scope(row[1]), row[2]), *row[3:]) for row in rows]
-    cursor.execute(RESOLVED, [Texts(sorted({one.fingerprint for one in found}))])
-    resolved = dict(cursor.fetchall())
-    by_key: dict[tuple[str, int, str], list[Found]] = {}
-    for one in found:
-        if (let_go := resolved.get(one.fingerprint)) is None or let_go < one.detected_at:
-            by_key.setdefault((one.place.service, int(one.place.scope), one.place.key), []).append(one)
-    return by_key
+
+    def take() -> dict[Key, list[Found]]:
+        rows = cursor.fetchall()
+        if not rows:
+            return {}
+        all_found = [Found(Place(row[0], Scope(row[1]), row[2]), *row[3:]) for row in rows]
+        cursor.execute(RESOLVED, [Texts(sorted({one.fingerprint for one in all_found}))])
+        resolved = dict(cursor.fetchall())
+        by_key: dict[Key, list[Found]] = {}
+        for one in all_found:
+            if (let_go := resolved.get(one.fingerprint)) is None or let_go < one.detected_at:
+                by_key.setdefault((one.place.service, int(one.place.scope), one.place.key), []).append(one)
+        return by_key
+
+    return take
 
 
 class Steps(NamedTuple):

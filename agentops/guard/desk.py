@@ -168,7 +168,8 @@ class Desk:
         checks = [one for one in asked if isinstance(one, Check)]
         settlements = [one for one in asked if isinstance(one, Settlement)]
         event_id = None
-        with self._connection.transaction(), self._connection.cursor(binary=True) as cursor:
+        connection = self._connection
+        with connection.pipeline(), connection.transaction(), connection.cursor(binary=True) as cursor:
             Round(cursor, self._estimates, self._customs).decide(checks, settlements)
             grants.note_missed(cursor, _missed(checks))
             if time.monotonic() - self._told_at >= TELL_SECONDS:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
@@ -29,13 +29,15 @@ JOIN budget_reservation r ON r.service = k.service AND r.idempotency_key = k.key
 """
 
 
-def read_known(cursor: Cursor[Any], keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], tuple[bytes, Any]]:
-    """What was answered under idempotency keys, (service, key) each: the hash of the question, and the answer."""
+def known(
+    cursor: Cursor[Any], keys: Iterable[tuple[str, str]]
+) -> Callable[[], dict[tuple[str, str], tuple[bytes, Any]]]:
+    """Ask what was answered under idempotency keys, (service, key) each: the hash of the question, and the answer."""
     wanted = sorted(set(keys))
     if not wanted:
-        return {}
+        return dict
     cursor.execute(KNOWN, transpose((Texts, Texts), wanted))
-    return {(row[0], row[1]): (bytes(row[2]), row[3]) for row in cursor.fetchall()}
+    return lambda: {(row[0], row[1]): (bytes(row[2]), row[3]) for row in cursor.fetchall()}
 
 
 LAST = """
@@ -44,13 +46,13 @@ JOIN budget_reservation r ON r.service = k.service AND r.run = k.run AND r.is_fi
 """
 
 
-def read_ended(cursor: Cursor[Any], runs: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Which runs, (service, run) each, have had their final answer."""
+def ended(cursor: Cursor[Any], runs: Iterable[tuple[str, str]]) -> Callable[[], set[tuple[str, str]]]:
+    """Ask which runs, (service, run) each, have had their final answer."""
     wanted = sorted(set(runs))
     if not wanted:
-        return set()
+        return set
     cursor.execute(LAST, transpose((Texts, Texts), wanted))
-    return {(row[0], row[1]) for row in cursor.fetchall()}
+    return lambda: {(row[0], row[1]) for row in cursor.fetchall()}
 
 
 class Stated(NamedTuple):
@@ -98,17 +100,21 @@ SELECT {_COLUMNS} FROM jsonb_to_recordset(%t::jsonb) AS r (id uuid, service text
     model text, tool text, is_final boolean, state smallint, held_nano bigint, held_tokens bigint, held_steps bigint,
     windows jsonb, answer jsonb, granted_at timestamptz, expires_at timestamptz, trace_id bytea, span_id bytea)
 ORDER BY service, idempotency_key, id
-ON CONFLICT DO NOTHING
+ON CONFLICT DO NOTHING RETURNING true
 """
 
 
-def write(cursor: Cursor[Any], grants: Sequence[Grant]) -> None:
-    """Write reservations: one statement. Raises ``Collided`` when one of their keys is taken."""
+def write(cursor: Cursor[Any], grants: Sequence[Grant]) -> Callable[[], None]:
+    """Write reservations: one statement. What is returned raises ``Collided`` when one of their keys is taken."""
     if not grants:
-        return
+        return lambda: None
     cursor.execute(GRANT, [orjson.dumps([_row(grant) for grant in grants]).decode()])
-    if cursor.rowcount != len(grants):
-        raise Collided
+
+    def confirm() -> None:
+        if len(cursor.fetchall()) != len(grants):
+            raise Collided
+
+    return confirm
 
 
 def _row(grant: Grant) -> dict[str, Any]:

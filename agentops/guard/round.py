@@ -7,7 +7,7 @@ statements does not depend on how many there are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,6 +19,7 @@ from agentops.budgets import reservations, store
 from agentops.budgets.ceilings import Moment, share
 from agentops.budgets.reservations import Ids, Reservation
 from agentops.budgets.store import Deltas, WindowKey, windows_of
+from agentops.columns import beside
 from agentops.domain.budgets import NOTHING, Amounts, Budget, Each, Facts, Period, Position, Unit, title_of
 from agentops.domain.spans import DEFAULT_ENVIRONMENT, Kind, TokenUsage
 from agentops.guard import context, grants
@@ -29,7 +30,7 @@ from agentops.guard.shapes import CheckIn, SettleIn, amount_text, moment_text
 from agentops.guard.verdict import STOP, Verdict, judge
 from agentops.runs.api import usd
 from agentops.runs.findings import Scope
-from agentops.runs.store import answer_key
+from agentops.runs.store import RunKey, answer_key
 
 
 class Refused(Exception):
@@ -98,35 +99,52 @@ class Round:
     deltas: Deltas = field(init=False, default_factory=Deltas)
     positions: dict[WindowKey, Position] = field(init=False, default_factory=dict)
     settled: list[tuple[Settlement, Reservation]] = field(init=False, default_factory=list)
-    _found: Mapping[tuple[str, int, str], list[Found]] = field(init=False, default_factory=dict)
+    _found: dict[tuple[str, int, str], list[Found]] = field(init=False, default_factory=dict)
     #: Steps of each check's run, by its identity.
     _made: dict[int, int] = field(init=False, default_factory=dict)
     #: Runs that have had their final answer.
     _ended: set[tuple[str, str]] = field(init=False, default_factory=set)
 
     def decide(self, checks: Sequence[Check], settlements: Sequence[Settlement]) -> None:
-        """Answer all of them. Raises ``grants.Collided``: then the transaction has to be made again."""
+        """Answer all of them. Raises ``grants.Collided``: then the transaction has to be made again.
+
+        What does not depend on each other is asked at once: where the connection is in a pipeline, one answer is waited
+        for instead of six.
+        """
         self.moment = share(self.cursor)
-        reservations.expire(self.cursor, self.deltas)
-        self._settle(settlements)
-        fresh = self._recall(checks)
-        self._know(fresh)
+        ids = {id(one): _uuid(one.asked.reservation) for one in settlements}
+        keys = {id(check): grants.run_key(check.service, check.asked.run) for check in checks}
+        places = {place for check in checks for place in context.keys_of(_facts(check, None))}
+        expired = reservations.expire(beside(self.cursor), self.moment.at)
+        locked = reservations.lock(beside(self.cursor), {pk for pk in ids.values() if pk is not None})
+        known = grants.known(beside(self.cursor), (check.key for check in checks if check.key is not None))
+        runs = context.runs(beside(self.cursor), (key for key in keys.values() if key is not None))
+        asked_last = ((check.service, check.asked.run) for check in checks if check.asked.run)
+        ended = grants.ended(beside(self.cursor), asked_last)
+        found = context.found(beside(self.cursor), places, self.moment.at)
+        expired(self.deltas)
+        self._settle(settlements, ids, locked())
+        fresh = _recall(checks, known())
+        self._know(fresh, keys, runs())
+        self._ended, self._found = ended(), found()
+        if more := {place for check in fresh for place in context.keys_of(check.facts)} - places:
+            self._found |= context.found(self.cursor, more, self.moment.at)()
         self._open(fresh)
-        self._judge(fresh)
+        confirm = self._judge(fresh)
         for check in checks:
             _repeat(check, fresh)
         store.move(self.cursor, self.moment, self.deltas)
+        confirm()
         self._tell()
 
     # Settlements
 
-    def _settle(self, settlements: Sequence[Settlement]) -> None:
-        ids = {id(one): _uuid(one.asked.reservation) for one in settlements}
-        if not (wanted := {found for found in ids.values() if found is not None}):
-            for one in settlements:
-                one.answer = _unknown(one)
-            return
-        known = reservations.lock(self.cursor, wanted)
+    def _settle(
+        self,
+        settlements: Sequence[Settlement],
+        ids: Mapping[int, UUID | None],
+        known: Mapping[UUID, Reservation],
+    ) -> None:
         saved: list[tuple[Reservation, Ids]] = []
         for one in settlements:
             pk = ids[id(one)]
@@ -189,30 +207,19 @@ class Round:
 
     # Checks
 
-    def _recall(self, checks: Sequence[Check]) -> list[Check]:
-        """Answer what was answered before; the others, of which each key comes once."""
-        known = grants.read_known(self.cursor, (check.key for check in checks if check.key is not None))
-        fresh: dict[tuple[str, str] | int, Check] = {}
-        for check in checks:
-            answered = None if check.key is None else known.get(check.key)
-            if answered is not None:
-                check.answer = answered[1] if answered[0] == check.body_hash else _other_body()
-            else:
-                fresh.setdefault(check.key or id(check), check)
-        return list(fresh.values())
-
-    def _know(self, checks: Sequence[Check]) -> None:
+    def _know(
+        self,
+        checks: Sequence[Check],
+        keys: Mapping[int, RunKey | None],
+        runs: Mapping[RunKey, RunFacts],
+    ) -> None:
         """Complete what checks say by what telemetry has told of their runs."""
-        keys = {id(check): grants.run_key(check.service, check.asked.run) for check in checks}
-        runs = context.read_runs(self.cursor, (key for key in keys.values() if key is not None))
         for check in checks:
             key = keys[id(check)]
-            check.facts = _facts(check, runs.get(key) if key is not None else None)
+            run = runs.get(key) if key is not None else None
+            check.facts = _facts(check, run)
             check.need = self.estimates.need(_wanted(check), self.moment.at)
-            self._made[id(check)] = runs[key].steps if key is not None and key in runs else 0
-        self._found = context.read_found(self.cursor, (check.facts for check in checks), self.moment.at)
-        finals = [(check.service, check.asked.run) for check in checks if check.asked.run]
-        self._ended = grants.read_ended(self.cursor, finals)
+            self._made[id(check)] = 0 if run is None else run.steps
 
     def _open(self, checks: Sequence[Check]) -> None:
         """Lock every window that is touched, and read where it stands, what was settled just now included."""
@@ -222,7 +229,7 @@ class Round:
             check.windows = [
                 window
                 for window in windows_of(ceilings, check.facts, at)
-                if ceilings.replaced.holds(window[0], check.service)
+                if ceilings.replaced.holds(window[0], check.service, at)
             ]
             wanted |= {key: (end, check.service) for _, key, end in check.windows}
         for key, delta in self.deltas.items():
@@ -244,7 +251,7 @@ class Round:
                     position.spent = position.spent.plus(Amounts(*moved.spent))
                     position.reserved = position.reserved.plus(Amounts(*moved.reserved))
 
-    def _judge(self, checks: Sequence[Check]) -> None:
+    def _judge(self, checks: Sequence[Check]) -> Callable[[], None]:
         granted: list[Grant] = []
         refused: list[tuple[Refusal, Position | None]] = []
         for check in checks:
@@ -257,7 +264,7 @@ class Round:
                 grant = self._grant(check, verdict, positions)
                 check.answer = grant.answer
                 granted.append(grant)
-        grants.write(self.cursor, granted)
+        confirm = grants.write(beside(self.cursor), granted)
         first = grants.refuse(self.cursor, [refusal for refusal, _ in refused])
         for refusal, position in refused:
             if position is not None:
@@ -267,6 +274,7 @@ class Round:
                 if refusal in first:
                     moved.refused_nano += refusal.estimate_nano
                     first.discard(refusal)
+        return confirm
 
     def _verdict(self, check: Check, positions: Sequence[Position]) -> Verdict:
         facts, asked = check.facts, check.asked
@@ -339,6 +347,18 @@ def position_shapes(position: Position) -> list[dict[str, Any]]:
         }
         shapes.append(((spent + held) / limit if limit else 1.0, shape))
     return [shape for _, shape in sorted(shapes, key=lambda pair: -pair[0])]
+
+
+def _recall(checks: Sequence[Check], known: Mapping[tuple[str, str], tuple[bytes, Any]]) -> list[Check]:
+    """Answer what was answered before; the others, of which each key comes once."""
+    fresh: dict[tuple[str, str] | int, Check] = {}
+    for check in checks:
+        answered = None if check.key is None else known.get(check.key)
+        if answered is not None:
+            check.answer = answered[1] if answered[0] == check.body_hash else _other_body()
+        else:
+            fresh.setdefault(check.key or id(check), check)
+    return list(fresh.values())
 
 
 def _repeat(check: Check, fresh: Sequence[Check]) -> None:

@@ -7,7 +7,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal
 
 from ninja import Field, Schema
-from pydantic import AfterValidator, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
 from agentops.domain.budgets import JOIN, NANO
 from agentops.runs.api import Moment, rfc3339, usd
@@ -62,8 +62,11 @@ TraceId = Annotated[str, _hex(32)]
 SpanId = Annotated[str, _hex(16)]
 
 
-class Asked(Schema):
-    """What is asked: unknown members are ignored, so that newer clients can ask older servers."""
+class Asked(BaseModel):
+    """What is asked: unknown members are ignored, so that newer clients can ask older servers.
+
+    pydantic's own model: ninja's takes a tenth of a millisecond more, for each step of every agent.
+    """
 
     model_config = ConfigDict(extra="ignore")
 

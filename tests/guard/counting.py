@@ -16,13 +16,13 @@ from agentops.guard.round import Check, Round
 
 
 class Counting(Cursor[Any]):
-    """Counts what is executed."""
+    """Counts what is executed, by all cursors."""
 
     count = 0
 
     def execute(self, *args: Any, **kwargs: Any) -> Any:
         """As a cursor does."""
-        self.count += 1
+        Counting.count += 1
         return super().execute(*args, **kwargs)
 
 
@@ -31,5 +31,6 @@ def count_statements(checks: Sequence[Check]) -> int:
     with Counting(connection.connection) as cursor:
         cursor.format = Format.BINARY
         columns.register(cursor)
+        before = Counting.count
         Round(cursor, Estimates(), Customs()).decide(checks, [])
-        return cursor.count
+        return Counting.count - before

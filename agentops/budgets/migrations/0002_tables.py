@@ -126,6 +126,16 @@ CREATE FUNCTION budgets_decided() RETURNS void LANGUAGE sql AS $$
     INSERT INTO budgets_revision (id, revision) VALUES (1, (random() * 9e18)::bigint)
     ON CONFLICT (id) DO UPDATE SET revision = EXCLUDED.revision
 $$;
+-- Each statement of a volatile function sees what was committed before it: what is read here is of after the wait.
+CREATE FUNCTION budgets_share(OUT at timestamptz, OUT revision bigint, OUT has_grants boolean)
+LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(4206902);
+    SELECT r.revision INTO budgets_share.revision FROM budgets_revision r;
+    SELECT EXISTS (SELECT FROM budget_reservation) INTO budgets_share.has_grants;
+    -- The clock's time, not the transaction's: it is later than every decision that was waited for.
+    budgets_share.at := clock_timestamp();
+END $$;
 CREATE FUNCTION budgets_team_changed() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM budgets_decided();
@@ -138,6 +148,7 @@ BACK = """
 DROP TRIGGER budgets_team_changed ON catalog_service;
 DROP FUNCTION budgets_team_changed();
 DROP FUNCTION budgets_decided();
+DROP FUNCTION budgets_share();
 DROP TABLE budget_habit;
 DROP TABLE budget_sample;
 DROP TABLE budget_refusal;
