@@ -43,23 +43,22 @@ def main(role: str, level: str = "WARNING") -> int:
         loglevel=level,
         quiet=True,
     )
-    sweepers = _sweepers() if is_watch else []
-    for sweeper in sweepers:
+    sweeper = _sweeper() if is_watch else None
+    if sweeper is not None:
         sweeper.start()
     try:
         worker.start()
     finally:
-        for sweeper in sweepers:
+        if sweeper is not None:
             sweeper.stop()
     return worker.exitcode or 0
 
 
-def _sweepers() -> list[Any]:
-    """What the watch looks at without being asked; their modules need Django, which is set up by now."""
-    sweeper = import_module("agentops.watch.sweeper").Sweeper
+def _sweeper() -> Any:
+    """What looks without being asked at new steps and at ceilings; its modules need Django, which is set up by now."""
     look = import_module("agentops.watch.look").look
     tick = import_module("agentops.guard.minutes").Ticker()
-    return [sweeper(look, every=0.25, name="watch-sweeper"), sweeper(tick, every=1.0, name="guard-ticker")]
+    return import_module("agentops.watch.sweeper").Sweeper((look, 0.25), (tick, 1.0))
 
 
 if __name__ == "__main__":

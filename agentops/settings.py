@@ -217,6 +217,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "prune-watch": {"task": "agentops.watch.tasks.prune", "schedule": 3600.0},
     "settle-alerts": {"task": "agentops.alerts.tasks.settle", "schedule": 5.0},
     "guard-habits": {"task": "agentops.guard.tasks.note_habits", "schedule": 300.0},
+    "reconcile-budgets": {"task": "agentops.guard.tasks.reconcile", "schedule": 300.0},
     "prune-budgets": {"task": "agentops.guard.tasks.prune", "schedule": 3600.0},
     "prune-events": {"task": "agentops.live.tasks.prune_events", "schedule": 600.0},
 }

@@ -16,7 +16,7 @@ from agentops.budgets import ceilings
 from agentops.budgets.ceilings import ALONE, DECIDED, Moment
 from agentops.budgets.definitions import NARROWED, Definition, UnsoundBudget, check, definition_of
 from agentops.budgets.models import MAX_NOTE_CHARS, Budget, Change, Raise, Stop
-from agentops.budgets.recount import recount
+from agentops.budgets.recount import recount, recount_past
 from agentops.budgets.retune import retune
 from agentops.columns import books_cursor
 from agentops.domain.budgets import ALWAYS, CALENDAR, Amounts, window
@@ -63,7 +63,7 @@ def create(*, wanted: Definition, by: User | None) -> Budget:
         budget.save(force_insert=True)
         _note(Change.Subject.BUDGET, budget.pk, "created", by, moment.at, budget=budget, after=_dump(budget))
         if wanted.count_past and not budget.is_off:
-            _recount(cursor, budget)
+            _recount(cursor, budget, past=True)
     return budget
 
 
@@ -92,7 +92,7 @@ def change(*, budget: Budget, wanted: Definition, by: User | None, reason: str =
         budget.save()
         _note(Change.Subject.BUDGET, budget.pk, "changed", by, moment.at, budget, before, _dump(budget), reason)
         if moved and not budget.is_off:
-            _recount(cursor, budget)
+            _recount(cursor, budget, past=wanted.count_past)
         else:
             retune(cursor, budget.pk, moment.at)
     return budget
@@ -229,11 +229,13 @@ def _dump(budget: Budget) -> dict[str, Any]:
     return definition_of(budget).dump() | {"counts_from": budget.counts_from.isoformat()}
 
 
-def _recount(cursor: Cursor[Any], budget: Budget) -> None:
-    """Count the open windows anew, by the ceilings as they are with this decision."""
-    moment = ceilings.look(cursor)
+def _recount(cursor: Cursor[Any], budget: Budget, *, past: bool) -> None:
+    """Count the open windows anew, and those before, by the ceilings as they are with this decision."""
     fresh = ceilings.load(cursor, -1)
-    recount(cursor, moment._replace(ceilings=fresh), fresh.by_id[budget.pk])
+    moment = ceilings.look(cursor)._replace(ceilings=fresh)
+    recount(cursor, moment, fresh.by_id[budget.pk])
+    if past:
+        recount_past(cursor, moment, fresh.by_id[budget.pk])
 
 
 def _note(

@@ -6,7 +6,7 @@ and books agree. Runs that began within the window are counted by their own tota
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -17,13 +17,15 @@ from agentops.budgets.ceilings import Moment
 from agentops.budgets.reservations import HELD, SETTLED, Reservation
 from agentops.budgets.store import Deltas, WindowKey, move, windows_of
 from agentops.columns import Texts, transpose
-from agentops.domain.budgets import ALWAYS, APART, NOTHING, Amounts, Budget, Facts
+from agentops.domain.budgets import ALWAYS, APART, CALENDAR, NOTHING, Amounts, Budget, Facts
 from agentops.domain.spans import DEFAULT_ENVIRONMENT
 
 #: A step counts at most so long before its span comes.
 SLACK = reservations.REMEMBERED
 #: A span comes, for its run, when its transaction began, and counts some time within it.
 LENGTH = timedelta(minutes=10)
+#: Windows before the present one that are filled in.
+MOST_PAST, INSTANT = 100, timedelta(microseconds=1)
 _COLUMNS = f"""r.service, coalesce(r.environment, '{DEFAULT_ENVIRONMENT}'), coalesce(r."user", ''),
     coalesce(r.feature, ''), coalesce(r.session, ''), encode(r.trace_id, 'hex')"""
 _FITS = f"""(%(services)s::text[] = '{{}}' OR r.service = ANY(%(services)s))
@@ -34,38 +36,67 @@ _FITS = f"""(%(services)s::text[] = '{{}}' OR r.service = ANY(%(services)s))
         ELSE coalesce(r.environment, '{DEFAULT_ENVIRONMENT}') <> ALL(%(apart)s) END"""
 WHOLE = f"""
 SELECT {_COLUMNS}, r.cost_nano, r.input_tokens + r.output_tokens, r.steps
-FROM runs r WHERE r.first_received_at >= %(whole)s AND {_FITS}
+FROM runs r WHERE r.first_received_at >= %(whole)s AND r.last_received_at < %(until)s AND {_FITS}
 """
 PARTS = f"""
 SELECT {_COLUMNS}, sum(coalesce(s.cost_nano, 0))::bigint,
     sum(CASE WHEN s.kind IN (3, 4) THEN coalesce(s.input_tokens, 0) + coalesce(s.output_tokens, 0) ELSE 0 END)::bigint,
     count(*)
 FROM runs r JOIN spans s ON s.trace_id = r.trace_id AND s.service = r.service AND s.received_on >= %(day)s
-WHERE r.last_received_at >= %(received)s AND r.first_received_at < %(whole)s AND {_FITS}
-    AND s.counted_at >= %(since)s AND s.merged_into IS NULL AND s.kind IN (3, 4, 5, 6)
+WHERE r.last_received_at >= %(received)s AND NOT (r.first_received_at >= %(whole)s AND r.last_received_at < %(until)s)
+    AND r.first_received_at < %(latest)s AND {_FITS}
+    AND s.counted_at >= %(since)s AND s.counted_at < %(until)s AND s.merged_into IS NULL AND s.kind IN (3, 4, 5, 6)
 GROUP BY r.trace_id, r.service
 """
 TIMEOUT = "SET LOCAL statement_timeout = '60s'"
+FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 def since(budget: Budget, at: datetime) -> datetime:
-    """From when on spend counts in the windows that are open at a moment."""
+    """From when on spend counts in the windows that a moment is in."""
     return max(budget.window(at)[0], budget.counts_from)
 
 
-def sums(cursor: Cursor[Any], moment: Moment, budget: Budget) -> dict[WindowKey, Amounts]:
-    """What the books have spent in a budget's open windows."""
-    begin = since(budget, moment.at)
+def sums(cursor: Cursor[Any], moment: Moment, budget: Budget, at: datetime) -> dict[WindowKey, Amounts]:
+    """What the books have spent in a budget's windows at a moment, which may be past."""
+    start, end = budget.window(at)
+    parameters = _scope(budget, moment)
+    if parameters is None:
+        return {}
+    begin, until = since(budget, at), end or FOREVER
+    ever = begin <= ALWAYS
+    parameters |= {
+        "since": begin,
+        "until": until,
+        "received": begin if ever else begin - LENGTH,
+        "day": begin.date(),
+        "whole": begin if ever else begin + SLACK,
+        "latest": FOREVER if end is None else end + SLACK,
+    }
+    found: dict[WindowKey, Amounts] = {}
+    cursor.execute(TIMEOUT)
+    for statement in (WHOLE, PARTS):
+        cursor.execute(statement, parameters)
+        for service, environment, user, feature, session, run, *amounts in cursor:
+            facts = Facts(service, budget.scope.team, environment, user, feature, session, run)
+            if (member := budget.member(facts)) is not None:
+                key = WindowKey(budget.id, member, start)
+                found[key] = found.get(key, NOTHING).plus(Amounts(*amounts))
+    return found
+
+
+def _scope(budget: Budget, moment: Moment) -> dict[str, Any] | None:
+    """What a budget counts, as parameters; ``None`` where that can be nothing."""
     scope = budget.scope
     services = set(scope.services)
     if scope.team:
         of_team = {service for service, team in moment.ceilings.teams.items() if team == scope.team}
         services = services & of_team if services else of_team
         if not services:
-            return {}
+            return None
     if scope.run and not reservations.is_trace_id(scope.run):
-        return {}
-    parameters = {
+        return None
+    return {
         "services": sorted(services),
         "user": scope.user,
         "feature": scope.feature,
@@ -73,22 +104,7 @@ def sums(cursor: Cursor[Any], moment: Moment, budget: Budget) -> dict[WindowKey,
         "run": bytes.fromhex(scope.run) if scope.run else None,
         "environment": scope.environment,
         "apart": sorted(APART),
-        "since": begin,
-        "received": begin - LENGTH if begin > ALWAYS else begin,
-        "day": begin.date(),
-        "whole": begin + SLACK if begin > ALWAYS else begin,
     }
-    found: dict[WindowKey, Amounts] = {}
-    start = budget.window(moment.at)[0]
-    cursor.execute(TIMEOUT)
-    for statement in (WHOLE, PARTS):
-        cursor.execute(statement, parameters)
-        for service, environment, user, feature, session, run, *amounts in cursor:
-            facts = Facts(service, scope.team, environment, user, feature, session, run)
-            if (member := budget.member(facts)) is not None:
-                key = WindowKey(budget.id, member, start)
-                found[key] = found.get(key, NOTHING).plus(Amounts(*amounts))
-    return found
 
 
 FORGET = "DELETE FROM budget_window WHERE budget_id = %s AND (ends_at IS NULL OR ends_at > %s)"
@@ -117,7 +133,7 @@ def recount(cursor: Cursor[Any], moment: Moment, budget: Budget) -> None:
     cursor.execute(FORGET, [budget.id, moment.at])
     deltas = Deltas()
     end = budget.window(moment.at)[1]
-    for key, amounts in sums(cursor, moment, budget).items():
+    for key, amounts in sums(cursor, moment, budget, moment.at).items():
         deltas.of(key, ends_at=end).spend(amounts)
     repointed = []
     for reservation, facts in _under_way(cursor, budget, moment.at):
@@ -134,6 +150,28 @@ def recount(cursor: Cursor[Any], moment: Moment, budget: Budget) -> None:
     if repointed:
         cursor.execute(POINT, transpose((Texts, Texts), repointed))
     move(cursor, moment, deltas)
+
+
+PAST = "UPDATE budget_window SET is_due = false WHERE budget_id = %b AND ends_at <= %b"
+
+
+def recount_past(cursor: Cursor[Any], moment: Moment, budget: Budget) -> int:
+    """Fill in the windows that were over before a budget counted, the latest first; how many there are.
+
+    Nobody is told of them.
+    """
+    if budget.period not in CALENDAR:
+        return 0
+    deltas, filled = Deltas(), 0
+    at = budget.window(moment.at)[0] - INSTANT
+    while at >= budget.counts_from and filled < MOST_PAST:
+        start, end = budget.window(at)
+        for key, amounts in sums(cursor, moment, budget, at).items():
+            deltas.of(key, ends_at=end).spend(amounts)
+        filled, at = filled + 1, start - INSTANT
+    move(cursor, moment, deltas)
+    cursor.execute(PAST, [budget.id, moment.at])
+    return filled
 
 
 def _under_way(cursor: Cursor[Any], budget: Budget, at: datetime) -> list[tuple[Reservation, Facts]]:

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 
 from agentops.demo.exporter import Exporter, ExportError
 from agentops.demo.fleet import SERVICES, Service
+from agentops.demo.guarded import Asking
 from agentops.demo.history import batches
 from agentops.demo.plan import NS, RunPlan
 from agentops.demo.rhythm import activity
@@ -34,7 +35,7 @@ _AT_NIGHT = 0.3
 
 
 class Traffic:
-    """Endless simulated traffic of the whole fleet. ``clock`` gives ns since the epoch."""
+    """Endless simulated traffic of the whole fleet. ``clock`` gives ns since the epoch; ``asking`` asks the guard."""
 
     def __init__(
         self,
@@ -43,10 +44,12 @@ class Traffic:
         session_seconds: float = SESSION_SECONDS,
         story: Story = Story.USUAL,
         clock: Callable[[], int] = time.time_ns,
+        asking: Asking | None = None,
     ) -> None:
         self._rng = random.Random(f"traffic:{seed}")
         self._seed = seed
         self._clock = clock
+        self._asking = asking
         self._rate = 1.0 / session_seconds
         self._numbers = itertools.count()
         self._next_ns = clock()
@@ -65,8 +68,12 @@ class Traffic:
             self.begin(self._trouble.service, self._trouble.at_ns, pattern=self._trouble.pattern)
             self._trouble = next(self._troubles, None)
         ended = []
+        if self._asking is not None:
+            self._asking.ask(now)
         while self._due and self._due[0][0] <= now:
-            ended.append(heapq.heappop(self._due)[2])
+            span = heapq.heappop(self._due)[2]
+            if self._asking is None or self._asking.keeps(span):
+                ended.append(span)
         return ended
 
     def _begin(self, start_ns: int) -> None:
@@ -81,8 +88,11 @@ class Traffic:
         environment = None if pattern is None else "production"
         plans = plan_session(service, seed, start_ns, pattern=pattern, environment=environment)
         for plan in plans:
-            for span in spans_of(plan):
+            spans = spans_of(plan)
+            for span in spans:
                 heapq.heappush(self._due, (span.end_ns, next(self._order), span))
+            if self._asking is not None:
+                self._asking.plan(plan, spans)
         return plans
 
 

@@ -1,4 +1,4 @@
-"""What clients could not ask."""
+"""What clients could not ask, and whether windows agree with the books."""
 
 from __future__ import annotations
 
@@ -19,3 +19,18 @@ class Missed(models.Model):
 
     def __str__(self) -> str:
         return f"{self.service} {self.minute:%F %H:%M}"
+
+
+class Reconciliation(models.Model):
+    """What a comparison of windows with their rows found: how many windows, and those that were off, with numbers."""
+
+    at = models.DateTimeField(auto_now_add=True)
+    windows = models.IntegerField()
+    off = models.IntegerField()
+    detail = models.JSONField(default=list)
+
+    class Meta:
+        ordering = ("-id",)
+
+    def __str__(self) -> str:
+        return f"{self.at:%F %H:%M}: {self.off} of {self.windows}"

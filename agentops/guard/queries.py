@@ -337,6 +337,8 @@ def prune(*, now: datetime, days: int) -> None:
         cursor.execute(
             "DELETE FROM budget_reservation WHERE granted_at < %s AND state <> 0", [now - timedelta(days=35)]
         )
+        cursor.execute("DELETE FROM guard_reconciliation WHERE at < %s", [now - timedelta(days=7)])
+        cursor.execute("DELETE FROM guard_missed WHERE minute < %s", [now - timedelta(days=7)])
         cursor.execute("DELETE FROM budget_refusal WHERE minute < %s", [before])
         cursor.execute("DELETE FROM budget_window WHERE touched_at < %s", [before])
         cursor.execute("DELETE FROM budget_sample WHERE at < %s", [before])

@@ -6,7 +6,7 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from agentops.guard import estimates, queries
+from agentops.guard import estimates, queries, reconciliation
 
 
 @shared_task
@@ -19,3 +19,9 @@ def note_habits() -> None:
 def prune() -> None:
     """Forget what is long over."""
     queries.prune(now=timezone.now(), days=settings.SPAN_RETENTION_DAYS)
+
+
+@shared_task
+def reconcile() -> None:
+    """Compare windows with the books."""
+    reconciliation.reconcile()

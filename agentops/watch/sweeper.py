@@ -1,9 +1,10 @@
-"""Looks at what waits without being asked: threads of the watch's process, for which no broker is needed."""
+"""Looks at what waits without being asked: a thread of the watch's process, for which no broker is needed."""
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 from django.db import DatabaseError, close_old_connections
@@ -15,16 +16,17 @@ AFTER_FAILURE = 2.0
 
 
 class Sweeper:
-    """Looks again and again until stopped.
+    """Looks again and again until stopped, in one thread with one connection.
 
-    ``look`` answers whether there may be more to look at; if not, the next look is ``every`` seconds later.
+    ``looks`` are what looks at something, each with how many seconds after a look that found nothing the next one is;
+    each answers whether there may be more to look at.
     """
 
-    def __init__(self, look: Callable[[], bool], *, every: float, name: str) -> None:
+    def __init__(self, *looks: tuple[Callable[[], bool], float]) -> None:
         """Do nothing yet."""
-        self._look, self._every = look, every
+        self._due = [(0.0, look, every) for look, every in looks]
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread = threading.Thread(target=self._run, name="watch-sweeper", daemon=True)
 
     def start(self) -> None:
         """Begin."""
@@ -36,14 +38,19 @@ class Sweeper:
         self._thread.join(timeout=10)
 
     def _run(self) -> None:
-        pause = 0.0
-        while not self._stopped.wait(pause):
-            try:
-                close_old_connections()
-                pause = 0.0 if self._look() else self._every
-            except DatabaseError as error:
-                log.warning("nothing can be looked at just now: %s", error)
-                pause = AFTER_FAILURE
-            except Exception:
-                log.exception("a look failed")
-                pause = AFTER_FAILURE
+        while not self._stopped.wait(max(0.0, min(at for at, *_ in self._due) - time.monotonic())):
+            self._due.sort(key=lambda one: one[0])
+            _, look, every = self._due.pop(0)
+            self._due.append((time.monotonic() + _look(look, every), look, every))
+
+
+def _look(look: Callable[[], bool], every: float) -> float:
+    """Look once; in how many seconds to look again."""
+    try:
+        close_old_connections()
+        return 0.0 if look() else every
+    except DatabaseError as error:
+        log.warning("nothing can be looked at just now: %s", error)
+    except Exception:
+        log.exception("a look failed")
+    return AFTER_FAILURE

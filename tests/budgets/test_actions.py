@@ -14,6 +14,7 @@ from agentops.budgets.actions import UnsoundRaise, UnsoundStop
 from agentops.budgets.definitions import Definition, UnsoundBudget, definition_of
 from agentops.budgets.models import Budget, Change
 from agentops.catalog.models import Service
+from agentops.columns import books_cursor
 from agentops.domain.budgets import Action, Amounts, Each, Period
 from tests.budgets.making import usd, windows
 from tests.budgets.test_windows import call, ingest
@@ -186,3 +187,22 @@ def test_a_default_keeps_what_it_counts() -> None:
     changed = actions.change(budget=budget, wanted=replace(definition_of(budget), limit_nano=usd("3")), by=None)
     assert check(run=RUN, estimate={"cost_usd": "4"})["decision"] == "stop"
     assert changed.version == 2
+
+
+def test_older_windows_are_filled_in_and_nobody_is_told_of_them() -> None:
+    ingest(call(1, "0.50"))
+    now = timezone.now()
+    with books_cursor() as cursor:
+        cursor.execute("UPDATE spans SET counted_at = counted_at - interval '2 days'")
+        cursor.execute("UPDATE runs SET first_received_at = first_received_at - interval '2 days'")
+    ingest(call(2, "0.30"))
+    wanted = replace(TOTAL, period=Period.DAY, count_past=True, effective_from=now - timedelta(days=4))
+    budget = actions.create(wanted=replace(wanted, limit_nano=usd("0.40")), by=None)
+    with books_cursor() as cursor:
+        cursor.execute(
+            "SELECT starts_at::date, spent_nano, is_due FROM budget_window WHERE budget_id = %s ORDER BY 1", [budget.pk]
+        )
+        assert cursor.fetchall() == [
+            ((now - timedelta(days=2)).date(), usd("0.50"), False),
+            (now.date(), usd("0.30"), True),
+        ]

@@ -17,6 +17,7 @@ from agentops.budgets.store import Deltas, move
 from agentops.columns import books_cursor
 from agentops.domain.budgets import Amounts
 from agentops.domain.spans import Cost, Kind, PriceSource, Span, TokenUsage
+from agentops.guard import reconciliation
 from agentops.ingest.booking import Entry, book
 from tests.budgets.making import make_budget, usd, windows
 from tests.guard.asking import RUN, SERVICE, check, settle
@@ -193,3 +194,18 @@ def _some(found: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
 
 def test_amounts_add_up() -> None:
     assert Amounts(1, 2, 3).plus(Amounts(1, 1, 1)).minus(Amounts(2, 3, 4)) == Amounts()
+
+
+def test_windows_agree_with_their_rows_and_one_that_does_not_is_found() -> None:
+    budget = make_budget("100", each="user", period="day")
+    held = check(run=RUN, user="ana")["reservation"]
+    check(run="order 17", user="ana")
+    settle(held, cost_usd="0.03")
+    ingest(call(1, attribution={"user": "bob"}), call(2, "0.02"))
+    windows_, off = reconciliation.compare()
+    assert (windows_, off) == (2, [])
+    with books_cursor() as cursor:
+        cursor.execute("UPDATE budget_window SET spent_nano = spent_nano + 1 WHERE member = 'bob'")
+    (one,) = reconciliation.compare()[1]
+    assert (one.budget, one.member) == (budget.pk, "bob")
+    assert reconciliation.reconcile().off == 1

@@ -6,6 +6,7 @@ import logging
 import signal
 import threading
 import time
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,9 @@ from django.core.management.base import BaseCommand
 import agentops.celery  # noqa: F401  (what the demo asks workers for goes to their broker)
 from agentops.accounts.models import User
 from agentops.demo.attributed import attribute
+from agentops.demo.ceilings import make_ceilings
 from agentops.demo.exporter import Exporter, ExportError
+from agentops.demo.guarded import Asking
 from agentops.demo.history import Past, load
 from agentops.demo.live import Traffic, run
 from agentops.demo.people import began_on, create_people, demo_key, demo_password, home
@@ -56,8 +59,11 @@ class Command(BaseCommand):
                 owner, finance = (User.objects.filter(username=name).first() for name in ("owner", "finance"))
                 settle(now=now, by=owner)
                 attribute(now=now, finance=finance, owner=owner)
+                make_ceilings(by=User.objects.filter(username="admin").first())
             except ExportError as error:
                 logger.warning("the history is incomplete: %s", error)
 
         threading.Thread(target=fill_in, daemon=True).start()
-        run(Traffic(str(time.time_ns()), story=Story(story)), Exporter(send_to, key, stop), stop)
+        with closing(Asking(send_to, key)) as asking:
+            traffic = Traffic(str(time.time_ns()), story=Story(story), asking=asking)
+            run(traffic, Exporter(send_to, key, stop), stop)
