@@ -150,8 +150,21 @@ def recount(cursor: Cursor[Any], moment: Moment, budget: Budget) -> None:
     if repointed:
         cursor.execute(POINT, transpose((Texts, Texts), repointed))
     move(cursor, moment, deltas)
+    if budget.period not in CALENDAR:
+        cursor.execute(QUIET, {"budget": budget.id, "thresholds": list(budget.thresholds), **budget.limits._asdict()})
 
 
+# Runs and sessions that were over before somebody made a ceiling for them are no news.
+QUIET = """
+UPDATE budget_window AS w SET is_due = false, exhausted_at = CASE WHEN s.share >= 1 THEN clock_timestamp() END,
+    fired = coalesce((SELECT max(t) FROM unnest(%(thresholds)s::float8[]) AS t WHERE t <= s.share), 0)
+FROM (
+    SELECT member, starts_at, GREATEST(spent_nano::float8 / nullif(%(nano)s::bigint, 0),
+        spent_tokens::float8 / nullif(%(tokens)s::bigint, 0), spent_steps::float8 / nullif(%(steps)s::bigint, 0), 0)
+        AS share
+    FROM budget_window WHERE budget_id = %(budget)s AND is_due
+) AS s WHERE w.budget_id = %(budget)s AND w.member = s.member AND w.starts_at = s.starts_at
+"""
 PAST = "UPDATE budget_window SET is_due = false WHERE budget_id = %b AND ends_at <= %b"
 
 

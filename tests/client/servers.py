@@ -205,6 +205,8 @@ class ScriptedProvider(Server):
         self.failures: deque[int] = deque()
         self.is_zipped = False
         self.words = ["Well, ", "here ", "is ", "the ", "answer."]
+        #: What chat completions are called.
+        self.ids: Iterator[str] = itertools.repeat("chatcmpl-1")
         #: After how many events a stream breaks off; it waits there for whoever reads it to hang up if it ``stalls``.
         self.breaks_after: int | None = None
         self.stalls = False
@@ -268,7 +270,7 @@ class ScriptedProvider(Server):
         if body.get("tools"):
             message = {"role": "assistant", "content": None, "tool_calls": [self._tool_call(body)]}
         choice = {"index": 0, "message": message, "finish_reason": "tool_calls" if body.get("tools") else "stop"}
-        return {**_chat("chat.completion", body), "choices": [choice], "usage": usage}
+        return {**_chat("chat.completion", body, next(self.ids)), "choices": [choice], "usage": usage}
 
     def _tool_call(self, body: Any) -> dict[str, Any]:
         name = body["tools"][0]["function"]["name"]
@@ -311,7 +313,7 @@ class ScriptedProvider(Server):
             yield from self._chat_events(body)
 
     def _chat_events(self, body: Any) -> Iterator[bytes]:
-        known = _chat("chat.completion.chunk", body)
+        known = _chat("chat.completion.chunk", body, next(self.ids))
         deltas: list[dict[str, Any]] = [{"role": "assistant", "content": word} for word in self.words]
         if body.get("tools"):
             deltas = [{"role": "assistant", "tool_calls": [{"index": 0, **self._tool_call(body)}]}]
@@ -338,8 +340,8 @@ class ScriptedProvider(Server):
         yield _event({"type": "message_stop"})
 
 
-def _chat(kind: str, body: Any) -> dict[str, Any]:
-    return {"id": "chatcmpl-1", "object": kind, "created": 1, "model": body["model"]}
+def _chat(kind: str, body: Any, name: str) -> dict[str, Any]:
+    return {"id": name, "object": kind, "created": 1, "model": body["model"]}
 
 
 def _message(content: list[Any], model: str, reason: str | None) -> dict[str, Any]:

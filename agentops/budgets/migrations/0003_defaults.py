@@ -16,7 +16,7 @@ def make(apps, schema_editor):
             name=name,
             period=period,
             limit_nano=usd * NANO,
-            thresholds=[0.5, 0.8, 1.0],
+            thresholds=[0.8, 1.0],
             action="stop",
             effective_from=now,
             counts_from=now,
