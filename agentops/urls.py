@@ -20,5 +20,6 @@ urlpatterns = [
     path("", include("agentops.billing.urls")),
     path("prices/", include("agentops.prices.urls")),
     path("watch/", include("agentops.watch.urls")),
+    path("budgets/", include("agentops.guard.urls")),
     path("api/v1/", _api),
 ]

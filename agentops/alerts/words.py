@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.utils import timezone
@@ -15,8 +15,8 @@ from agentops.alerts.models import Alert
 from agentops.alerts.queries import Entry
 from agentops.alerts.signals import nano
 from agentops.domain.alerting import Move
+from agentops.templatetags.formats import TIMES, duration, money
 from agentops.templatetags.formats import count as counted
-from agentops.templatetags.formats import duration, money
 
 SPAN_ID, TRACE_ID = re.compile(r"[0-9a-f]{16}"), re.compile(r"[0-9a-f]{32}")
 MAX_FACT_CHARS = 600
@@ -24,7 +24,7 @@ MAX_FACT_CHARS = 600
 PLACED = frozenset(
     {
         "steps", "steps_total", "runs", "first_span_id", "detected_span_id", "paged_span_id", "cost_usd",
-        "usd_per_hour", "since", "mode", "what", "agents", "run",
+        "usd_per_hour", "since", "mode", "what", "agents", "run", "unit", "budget", "window", "over_seconds", "rule",
     }
 )  # fmt: skip
 NAMES = {
@@ -32,7 +32,24 @@ NAMES = {
     "period": "Period in steps",
     "count": "How often",
     "usual_usd_per_hour": "Usual in an hour",
+    "member": "Whose",
+    "limit": "Limit",
+    "spent": "Spent",
+    "reserved": "Held for steps under way",
+    "remaining": "Left",
+    "burn_rate": "Burn rate",
+    "exhausted_at": "Used up at this rate",
+    "resets_at": "Resets",
+    "refused": "Steps refused",
+    "refused_usd": "Which might have cost",
+    "set_by": "Set by",
+    "closed": "Steps not made",
+    "open": "Steps made unasked",
 }
+#: Amounts of a budget, in its unit.
+AMOUNTS = frozenset({"limit", "spent", "reserved", "remaining"})
+#: Shares of one.
+SHARES = frozenset({"share", "threshold"})
 #: What people read for a move, by who made it: a person, or nobody.
 WORDS: dict[str, tuple[str, str]] = {
     Move.OPEN: ("opened it", "opened"),
@@ -78,8 +95,21 @@ def facts(alert: Alert) -> list[Fact]:
         if is_told or value is None or value in ("", [], {}):
             continue
         words = NAMES.get(name) or name.replace("_", " ").removesuffix(" usd").capitalize()
-        found.append(Fact(words, _text(name, value)))
+        found.append(Fact(words, _amount(name, value, evidence.get("unit"))))
     return found
+
+
+def _amount(name: str, value: Any, unit: Any) -> str:
+    """A member of the evidence; amounts of a budget in its unit."""
+    if name in AMOUNTS and unit is not None:
+        return money(nano(value)) if unit == "usd" else f"{value} {unit}"
+    if name in SHARES and isinstance(value, int | float):
+        return f"{value:.0%}"
+    if name == "burn_rate":
+        return f"{value} {TIMES} what lasts to the end"
+    if name.endswith("_at") and isinstance(value, str) and (moment := _moment(value)) is not None:
+        return f"{moment:%d %b %Y %H:%M} UTC"
+    return _text(name, value)
 
 
 def steps(alert: Alert) -> list[str]:
@@ -144,3 +174,10 @@ def _text(name: str, value: Any) -> str:
         return " → ".join(_text("", each) for each in value)[:MAX_FACT_CHARS]
     text = json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
     return text[:MAX_FACT_CHARS]
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except ValueError:
+        return None

@@ -6,6 +6,7 @@ and books agree. Runs that began within the window are counted by their own tota
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -28,7 +29,7 @@ LENGTH = timedelta(minutes=10)
 MOST_PAST, INSTANT = 100, timedelta(microseconds=1)
 _COLUMNS = f"""r.service, coalesce(r.environment, '{DEFAULT_ENVIRONMENT}'), coalesce(r."user", ''),
     coalesce(r.feature, ''), coalesce(r.session, ''), encode(r.trace_id, 'hex')"""
-_FITS = f"""(%(services)s::text[] = '{{}}' OR r.service = ANY(%(services)s))
+FITS = f"""(%(services)s::text[] = '{{}}' OR r.service = ANY(%(services)s))
     AND (%(user)s = '' OR r."user" = %(user)s) AND (%(feature)s = '' OR r.feature = %(feature)s)
     AND (%(session)s = '' OR r.session = %(session)s)
     AND (%(run)s::bytea IS NULL OR r.trace_id = %(run)s)
@@ -36,7 +37,7 @@ _FITS = f"""(%(services)s::text[] = '{{}}' OR r.service = ANY(%(services)s))
         ELSE coalesce(r.environment, '{DEFAULT_ENVIRONMENT}') <> ALL(%(apart)s) END"""
 WHOLE = f"""
 SELECT {_COLUMNS}, r.cost_nano, r.input_tokens + r.output_tokens, r.steps
-FROM runs r WHERE r.first_received_at >= %(whole)s AND r.last_received_at < %(until)s AND {_FITS}
+FROM runs r WHERE r.first_received_at >= %(whole)s AND r.last_received_at < %(until)s AND {FITS}
 """
 PARTS = f"""
 SELECT {_COLUMNS}, sum(coalesce(s.cost_nano, 0))::bigint,
@@ -44,7 +45,7 @@ SELECT {_COLUMNS}, sum(coalesce(s.cost_nano, 0))::bigint,
     count(*)
 FROM runs r JOIN spans s ON s.trace_id = r.trace_id AND s.service = r.service AND s.received_on >= %(day)s
 WHERE r.last_received_at >= %(received)s AND NOT (r.first_received_at >= %(whole)s AND r.last_received_at < %(until)s)
-    AND r.first_received_at < %(latest)s AND {_FITS}
+    AND r.first_received_at < %(latest)s AND {FITS}
     AND s.counted_at >= %(since)s AND s.counted_at < %(until)s AND s.merged_into IS NULL AND s.kind IN (3, 4, 5, 6)
 GROUP BY r.trace_id, r.service
 """
@@ -60,7 +61,7 @@ def since(budget: Budget, at: datetime) -> datetime:
 def sums(cursor: Cursor[Any], moment: Moment, budget: Budget, at: datetime) -> dict[WindowKey, Amounts]:
     """What the books have spent in a budget's windows at a moment, which may be past."""
     start, end = budget.window(at)
-    parameters = _scope(budget, moment)
+    parameters = scope_of(budget, moment.ceilings.teams)
     if parameters is None:
         return {}
     begin, until = since(budget, at), end or FOREVER
@@ -85,12 +86,12 @@ def sums(cursor: Cursor[Any], moment: Moment, budget: Budget, at: datetime) -> d
     return found
 
 
-def _scope(budget: Budget, moment: Moment) -> dict[str, Any] | None:
+def scope_of(budget: Budget, teams: Mapping[str, str]) -> dict[str, Any] | None:
     """What a budget counts, as parameters; ``None`` where that can be nothing."""
     scope = budget.scope
     services = set(scope.services)
     if scope.team:
-        of_team = {service for service, team in moment.ceilings.teams.items() if team == scope.team}
+        of_team = {service for service, team in teams.items() if team == scope.team}
         services = services & of_team if services else of_team
         if not services:
             return None

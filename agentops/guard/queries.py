@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -14,11 +14,13 @@ from django.db.models import Q
 from agentops.budgets import ceilings
 from agentops.budgets.ceilings import Ceilings
 from agentops.budgets.definitions import definition_of
-from agentops.budgets.models import Budget, Change, Raise, Stop, Window
+from agentops.budgets.models import Budget, Change, Raise, Stop
 from agentops.columns import books_cursor
+from agentops.costs.models import Dimension
 from agentops.domain import budgets as rules
-from agentops.domain.budgets import ALWAYS, CALENDAR, NOTHING, Amounts, Position, Unit
+from agentops.domain.budgets import CALENDAR, NOTHING, Amounts, Position, Unit
 from agentops.domain.burn import Burning, Forecast, Sample, burn_rate, burning, forecast
+from agentops.guard.models import Reconciliation
 
 #: How long reservations are kept: spans that come later find none.
 KEPT = timedelta(days=35)
@@ -116,7 +118,7 @@ def rules_of(budget: Budget, held: Ceilings) -> rules.Budget:
 
 
 def list_budgets(*, now: datetime, service: str = "", include_off: bool = True) -> list[Row]:
-    """Every budget, or those that count a service, each with its fullest window. Four statements."""
+    """Every budget, or those that count a service, each with its fullest window. A constant number of statements."""
     budgets = Budget.objects.select_related("created_by").order_by("is_off", "is_default", "id")
     if not include_off:
         budgets = budgets.filter(is_off=False)
@@ -176,7 +178,29 @@ def _tops(found: Sequence[rules.Budget], now: datetime) -> dict[int, tuple[Stand
         return {}
     with books_cursor() as cursor:
         cursor.execute(TOPS, [ids, starts, ids])
-        return {row[0]: (_standing(by_id[row[0]], row[1:14], now), *row[14:]) for row in cursor.fetchall()}
+        rows = cursor.fetchall()
+        cursor.execute(COURSES, _columns([row[:3] for row in rows if row[2] is not None]))
+        courses: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
+        for budget_id, *sample in cursor.fetchall():
+            courses[budget_id].append(tuple(sample))
+    tops: dict[int, tuple[Standing, int, int, int, int]] = {}
+    for row in rows:
+        standing_ = _standing(by_id[row[0]], row[1:14], now)
+        place = list(Unit).index(standing_.unit)
+        samples = tuple(Sample(one[0], one[1 + place]) for one in courses[row[0]])
+        tops[row[0]] = (replace(standing_, samples=samples), *row[14:])
+    return tops
+
+
+def _columns(keys: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    return [[key[place] for key in keys] for place in range(3)]
+
+
+COURSES = """
+SELECT s.budget_id, s.at, s.spent_nano, s.spent_tokens, s.spent_steps
+FROM unnest(%b::bigint[], %b::text[], %b::timestamptz[]) AS k (budget_id, member, starts_at)
+JOIN budget_sample s USING (budget_id, member, starts_at) ORDER BY s.budget_id, s.at
+"""
 
 
 def _standing(budget: rules.Budget, row: Sequence[Any], now: datetime, samples: Iterable[Sample] = ()) -> Standing:
@@ -209,9 +233,7 @@ def standing(budget: rules.Budget, member: str, *, now: datetime, start: datetim
         place = list(Unit).index(found.unit)
         cursor.execute(SAMPLES, [budget.id, member, begin])
         samples = tuple(Sample(one[0], one[1 + place]) for one in cursor.fetchall())
-    return Standing(
-        found.position, found.refused, found.refused_nano, found.service, found.touched_at, found.exhausted_at, samples
-    )
+    return replace(found, samples=samples)
 
 
 class Pace(NamedTuple):
@@ -325,18 +347,54 @@ def list_stops(*, active: bool = True, limit: int = 200) -> list[Stop]:
 
 
 COVERAGE = """
-SELECT coalesce(sum(cost_nano) FILTER (WHERE key <> ''), 0)::bigint, coalesce(sum(cost_nano), 0)::bigint
-FROM spend_daily WHERE dimension = %b AND start >= %b AND (cardinality(%b::text[]) = 0 OR service = ANY(%b::text[]))
+SELECT coalesce(sum(cost_nano) FILTER (WHERE key = ''), 0)::bigint, coalesce(sum(cost_nano), 0)::bigint
+FROM spend_days WHERE dimension = %b AND start >= %b AND (cardinality(%b::text[]) = 0 OR service = ANY(%b::text[]))
 """
+_OF_EACH = {"user": Dimension.USER, "feature": Dimension.FEATURE, "session": Dimension.SESSION}
+#: Over how many days it is told which share of spend is under no ceiling.
+COVERED_DAYS = 7
+
+
+def uncovered(budget: rules.Budget, *, now: datetime) -> float | None:
+    """Which share of the spend of a budget's services carries none of what it has a window for, and so is under none.
+
+    ``None`` where everything is, or nothing was spent.
+    """
+    parts = [part.value for part in budget.parts if part.value in _OF_EACH]
+    if not parts:
+        return None
+    services = sorted(budget.scope.services)
+    since = (now - timedelta(days=COVERED_DAYS)).replace(hour=0, minute=0, second=0, microsecond=0)
+    with books_cursor() as cursor:
+        cursor.execute(COVERAGE, [int(_OF_EACH[parts[0]]), since, services, services])
+        without, total = cursor.fetchall()[0]
+    return without / total if total and without else None
+
+
+LATELY = """
+SELECT coalesce(sum(count), 0)::bigint, coalesce(sum(estimate_nano), 0)::bigint
+FROM budget_refusal WHERE minute > now() - interval '24 hours'
+"""
+
+
+def refused_lately() -> tuple[int, int]:
+    """Steps refused in the last 24 hours, and what they might have cost, each step of a run once a minute."""
+    with books_cursor() as cursor:
+        cursor.execute(LATELY)
+        refused, nano = cursor.fetchall()[0]
+        return refused, nano
+
+
+def latest_reconciliation() -> Reconciliation | None:
+    """What the last comparison of windows with the books found."""
+    return Reconciliation.objects.first()
 
 
 def prune(*, now: datetime, days: int) -> None:
     """Forget windows, reservations, refusals and courses that are long over, and thin out courses."""
     before = now - timedelta(days=days)
     with connection.cursor() as cursor:
-        cursor.execute(
-            "DELETE FROM budget_reservation WHERE granted_at < %s AND state <> 0", [now - timedelta(days=35)]
-        )
+        cursor.execute("DELETE FROM budget_reservation WHERE granted_at < %s AND state <> 0", [now - KEPT])
         cursor.execute("DELETE FROM guard_reconciliation WHERE at < %s", [now - timedelta(days=7)])
         cursor.execute("DELETE FROM guard_missed WHERE minute < %s", [now - timedelta(days=7)])
         cursor.execute("DELETE FROM budget_refusal WHERE minute < %s", [before])
@@ -351,5 +409,3 @@ DELETE FROM budget_sample AS s WHERE at < %s AND EXISTS (
     SELECT FROM budget_sample o WHERE o.budget_id = s.budget_id AND o.member = s.member AND o.starts_at = s.starts_at
         AND o.at > s.at AND date_trunc('hour', o.at) = date_trunc('hour', s.at))
 """
-
-__all__ = ["ALWAYS", "Pace", "Refused", "Row", "Standing", "Window"]

@@ -33,6 +33,16 @@
     }
   });
 
+  // --- Fill: a suggestion that is taken over into a field
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-fill]");
+    const field = button && document.querySelector(button.dataset.fill);
+    if (!field) return;
+    field.value = button.dataset.fillValue;
+    field.dispatchEvent(new Event("input", { bubbles: true }));
+    field.focus();
+  });
+
   // --- Toasts
   const toast = (text, tone = "good", href = "") => {
     const node = document.getElementById("toast").content.firstElementChild.cloneNode(true);

@@ -1,0 +1,148 @@
+"""Charts of ceilings, as Plotly's JSON; colours are named by tone and series, and the page resolves them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, tzinfo
+from typing import Any
+
+from agentops.domain.budgets import NANO, Budget, Unit
+from agentops.domain.rehearsal import Rehearsal
+from agentops.guard.queries import Pace, Standing
+
+EMPTY = "Nothing was spent in this window yet."
+_LINE = {"type": "scatter", "mode": "lines"}
+
+
+def course(found: Standing, pace: Pace, *, now: datetime, zone: tzinfo) -> dict[str, Any]:
+    """How a window was used up, against its limit, and how it may go on."""
+    unit, position = found.unit, found.position
+    points = [(position.starts_at, 0), *((one.at, one.spent) for one in found.samples)]
+    end = position.ends_at
+    latest = min(now, end) if end else now
+    points.append((latest, found.spent))
+    until = end or latest
+    traces: list[dict[str, Any]] = [
+        {
+            **_LINE,
+            "name": "spent",
+            "series": 0,
+            "line": {"shape": "hv"},
+            "x": [_local(at, zone) for at, _ in points],
+            "y": [_height(unit, amount) for _, amount in points],
+            "hovertemplate": _hover(unit),
+        },
+        _level("limit", found.limit, unit, (position.starts_at, until), zone, tone="critical"),
+    ]
+    traces += [
+        _level(f"{one:.0%}", int(found.limit * one), unit, (position.starts_at, until), zone, tone="muted", dash="dot")
+        for one in position.budget.thresholds
+        if one < 1
+    ]
+    if pace.forecast is not None and end is not None and now < end:
+        traces += _outlook(found, pace, latest, end, zone)
+    return {"traces": traces, "layout": _layout(unit), "empty": EMPTY}
+
+
+def _outlook(found: Standing, pace: Pace, now: datetime, end: datetime, zone: tzinfo) -> list[dict[str, Any]]:
+    outlook, unit = pace.forecast, found.unit
+    assert outlook is not None
+    x = [_local(now, zone), _local(end, zone)]
+    here = _height(unit, found.spent)
+    quiet = {"line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
+    return [
+        {**_LINE, **quiet, "name": "low", "tone": "muted", "x": x, "y": [here, _height(unit, outlook.low)]},
+        {
+            **_LINE,
+            **quiet,
+            "name": "band",
+            "tone": "muted",
+            "fill": "tonexty",
+            "x": x,
+            "y": [here, _height(unit, outlook.high)],
+        },
+        {
+            **_LINE,
+            "name": "expected",
+            "series": 0,
+            "line": {"dash": "dash", "width": 1.6},
+            "x": x,
+            "y": [here, _height(unit, outlook.expected)],
+            "hovertemplate": _hover(unit),
+        },
+    ]
+
+
+def history(windows: Sequence[Standing], unit: Unit, limit: int | None, zone: tzinfo) -> dict[str, Any]:
+    """What windows came to, one after the other, against the limit of today."""
+    place = list(Unit).index(unit)
+    found = list(reversed(windows))
+    x = [_local(one.position.starts_at, zone) for one in found]
+    traces: list[dict[str, Any]] = [
+        {
+            "type": "bar",
+            "name": "spent",
+            "series": 0,
+            "x": x,
+            "y": [_height(unit, one.position.spent[place]) for one in found],
+            "hovertemplate": _hover(unit),
+        }
+    ]
+    if limit is not None and x:
+        y = _height(unit, limit)
+        line = {"width": 1.6}
+        traces.append({**_LINE, "name": "limit", "tone": "critical", "line": line, "x": [x[0], x[-1]], "y": [y, y]})
+    return {"traces": traces if found else [], "layout": _layout(unit), "empty": "No window is over yet."}
+
+
+def rehearsed(found: Rehearsal, budget: Budget, zone: tzinfo) -> dict[str, Any]:
+    """The windows that would have been exceeded, the worst first."""
+    unit = found.exceeded[0].unit if found.exceeded else Unit.USD
+    place = list(Unit).index(unit)
+    x = [_local(one.reached_at, zone) for one in found.exceeded]
+    y = [_height(unit, one.spent[place]) for one in found.exceeded]
+    trace = {"type": "scatter", "mode": "markers", "name": "window", "tone": "warning", "x": x, "y": y}
+    limit = budget.limits[place] or 0
+    return {
+        "traces": [trace | {"hovertemplate": _hover(unit)}, _flat(limit, unit, x)] if x else [],
+        "layout": _layout(unit),
+        "empty": "No window of these days would have reached the limit.",
+    }
+
+
+def _flat(limit: int, unit: Unit, x: Sequence[str]) -> dict[str, Any]:
+    y = _height(unit, limit)
+    return {**_LINE, "name": "limit", "tone": "critical", "x": [min(x), max(x)], "y": [y, y]}
+
+
+def _level(
+    name: str,
+    amount: int,
+    unit: Unit,
+    span: tuple[datetime, datetime],
+    zone: tzinfo,
+    *,
+    tone: str,
+    dash: str = "solid",
+) -> dict[str, Any]:
+    y = _height(unit, amount)
+    line = {"dash": dash, "width": 1.4}
+    x = [_local(at, zone) for at in span]
+    return {**_LINE, "name": name, "tone": tone, "line": line, "x": x, "y": [y, y], "hoverinfo": "skip"}
+
+
+def _local(at: datetime, zone: tzinfo) -> str:
+    return at.astimezone(zone).replace(tzinfo=None).isoformat()
+
+
+def _height(unit: Unit, amount: int) -> float:
+    return amount / NANO if unit is Unit.USD else amount
+
+
+def _hover(unit: Unit) -> str:
+    return "$%{y:,.4~f}" if unit is Unit.USD else "%{y:,} " + unit.value
+
+
+def _layout(unit: Unit) -> dict[str, Any]:
+    ticks = {"tickprefix": "$"} if unit is Unit.USD else {}
+    return {"yaxis": {"rangemode": "tozero", **ticks}, "showlegend": False}

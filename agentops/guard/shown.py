@@ -1,0 +1,242 @@
+"""Ceilings as pages show them: bars, amounts in their unit, and what a ceiling's promise is worth, in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from agentops.budgets.models import Budget, Change
+from agentops.domain.budgets import (
+    JOIN,
+    Action,
+    Period,
+    Unit,
+    amount_words,
+    member_words,
+    scope_words,
+    title_of,
+)
+from agentops.domain.budgets import Budget as Rules
+from agentops.guard.queries import Pace, Row, Standing
+
+#: How far a bar reaches beyond what is largest on it, and into how many parts it is cut.
+BEYOND, PARTS = 1.02, 1_000
+LONG = {
+    Period.RUN: "each run",
+    Period.SESSION: "each session",
+    Period.HOUR: "an hour",
+    Period.DAY: "a day",
+    Period.WEEK: "a week",
+    Period.MONTH: "a month",
+    Period.TOTAL: "in total",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A window as places on a line, 0 to ``PARTS``; ``words`` say the same."""
+
+    spent: float
+    held: float
+    limit: float
+    low: float | None
+    expected: float | None
+    high: float | None
+    tone: str
+    words: str
+
+    @property
+    def band(self) -> float:
+        """How wide the forecast's band is."""
+        return 0.0 if self.low is None or self.high is None else max(self.high - self.low, 0.0)
+
+    @property
+    def held_until(self) -> float:
+        """Where what is held ends."""
+        return self.spent + self.held
+
+
+def bar_of(found: Standing, pace: Pace | None = None) -> Bar:
+    """The bar of a window."""
+    outlook = pace.forecast if pace else None
+    used = found.spent + found.reserved
+    whole = max(found.limit, used, min(outlook.high, 2 * found.limit) if outlook else 0, 1) * BEYOND
+
+    def place(amount: int) -> float:
+        return round(min(PARTS * max(amount, 0) / whole, PARTS), 1)
+
+    unit = found.unit
+    held = f", {amount_words(unit, found.reserved)} held" if found.reserved else ""
+    words = f"{amount_words(unit, found.spent)} of {amount_words(unit, found.limit)} spent{held}"
+    if outlook:
+        words += f"; {amount_words(unit, outlook.expected)} expected by the end"
+    return Bar(
+        spent=place(found.spent),
+        held=round(place(used) - place(found.spent), 1),
+        limit=place(found.limit),
+        low=place(outlook.low) if outlook else None,
+        expected=place(outlook.expected) if outlook else None,
+        high=place(outlook.high) if outlook else None,
+        tone=tone_of(found),
+        words=words,
+    )
+
+
+def tone_of(found: Standing) -> str:
+    """How bad it is: used up, or beyond the last threshold below that."""
+    if found.share >= 1:
+        return "critical" if found.position.budget.action is Action.STOP else "warning"
+    below = [threshold for threshold in found.position.budget.thresholds if threshold < 1]
+    return "warning" if below and found.share >= below[-1] else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A window with everything that a page says of it."""
+
+    found: Standing
+    pace: Pace
+    bar: Bar
+
+    @property
+    def spent(self) -> str:
+        """What is spent, in words."""
+        return amount_words(self.found.unit, self.found.spent)
+
+    @property
+    def reserved(self) -> str:
+        """What is held, in words; empty for nothing."""
+        return amount_words(self.found.unit, self.found.reserved) if self.found.reserved else ""
+
+    @property
+    def remaining(self) -> str:
+        """What is left, in words."""
+        return amount_words(self.found.unit, self.found.remaining)
+
+    @property
+    def limit(self) -> str:
+        """The limit, in words."""
+        return amount_words(self.found.unit, self.found.limit)
+
+    @property
+    def whose(self) -> str:
+        """Whose window it is, in words."""
+        return member_words(self.found.position.budget, self.found.position.member)
+
+    @property
+    def member(self) -> str:
+        """The member as an address has it."""
+        return self.found.position.member.replace(JOIN, "\x1f")
+
+    @property
+    def exhausted_at(self) -> datetime | None:
+        """When it will be used up, where that is before its end."""
+        outlook, end = self.pace.forecast, self.found.position.ends_at
+        burns = [one.exhausted_at for one in self.pace.alarms]
+        if burns:
+            return min(burns)
+        at = outlook.exhausted_at if outlook else None
+        return at if at is not None and end is not None and at < end and self.found.share < 1 else None
+
+    @property
+    def other_limits(self) -> list[str]:
+        """Its limits besides the tightest, in words."""
+        position = self.found.position
+        return [
+            f"{amount_words(unit, used)} of {amount_words(unit, limit)}"
+            for unit, limit, used in zip(Unit, position.limits, position.used, strict=True)
+            if limit is not None and unit is not self.found.unit
+        ]
+
+
+def shown(found: Standing, pace: Pace | None = None) -> Shown:
+    """A window for a page."""
+    pace = pace or Pace(None, [], None)
+    return Shown(found, pace, bar_of(found, pace))
+
+
+def scope_line(rules: Rules) -> str:
+    """What a budget counts, in a line: ``research-assistant, each user, a day``."""
+    each = f", each {rules.each.value}" if rules.each and rules.each.value != rules.period.value else ""
+    zone = f" ({rules.zone})" if rules.zone != "UTC" and rules.period in (Period.DAY, Period.WEEK, Period.MONTH) else ""
+    return f"{scope_words(rules.scope)}{each}, {LONG[rules.period]}{zone}"
+
+
+def overshoot(rules: Rules) -> str:
+    """By how much what is spent can pass the limit, in words."""
+    if rules.action is Action.WARN:
+        return "It warns and stops nothing."
+    return (
+        "$0 while estimates hold: every step is held before it is made. Beyond that, exactly what steps cost more than "
+        "their estimates, what is settled after its time, and what agents spend that do not ask."
+    )
+
+
+def state_of(row: Row, found: Shown | None) -> str:
+    """By what a list of budgets can be narrowed."""
+    if row.budget.is_off:
+        return "off"
+    if row.over or (found is not None and found.found.share >= 1):
+        return "over"
+    return "burning" if found is not None and found.exhausted_at is not None else "fine"
+
+
+def title(budget: Budget, rules: Rules) -> str:
+    """What a budget is called."""
+    return budget.name or title_of(rules)
+
+
+#: Fields of a record that are told in words of their own.
+_FIELDS = {
+    "limit_nano": "Limit in dollars",
+    "limit_tokens": "Limit in tokens",
+    "limit_steps": "Limit in steps",
+    "kept_nano": "Kept for final answers",
+    "is_off": "Off",
+    "counts_from": "Counts since",
+    "effective_from": "Effective from",
+    "expires_at": "Expires",
+    "timezone": "Time zone",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing that a decision changed."""
+
+    name: str
+    before: str
+    after: str
+
+
+def differences(change: Change) -> list[Difference]:
+    """What a decision changed, in words; of what was made, what was said of it."""
+    before, after = change.before or {}, change.after or {}
+    found = []
+    for name in dict.fromkeys((*after, *before)):
+        was, now = before.get(name), after.get(name)
+        if was != now and (change.before is not None or now not in (None, "", [], 0, False)):
+            words = _FIELDS.get(name, name.replace("_", " ").capitalize())
+            found.append(Difference(words, _said(name, was), _said(name, now)))
+    return found
+
+
+def _said(name: str, value: Any) -> str:
+    if value in (None, "", []):
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if name.endswith("_nano") and isinstance(value, int):
+        return amount_words(Unit.USD, value)
+    if isinstance(value, list):
+        return ", ".join(_parts(name, value))
+    return str(value).replace("+00:00", " UTC").replace("T", " ")[:120]
+
+
+def _parts(name: str, values: list[Any]) -> list[str]:
+    if name == "thresholds":
+        return [f"{one:.0%}" for one in values]
+    if name == "extra":
+        return [amount_words(unit, amount) for unit, amount in zip(Unit, values, strict=False) if amount]
+    return list(map(str, values))

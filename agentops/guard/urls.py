@@ -1,0 +1,21 @@
+"""The pages of the guard app."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from agentops.guard import edit_views, stop_views, views
+
+app_name = "guard"
+urlpatterns = [
+    path("", views.budget_list, name="budgets"),
+    path("new/", edit_views.new_budget, name="new"),
+    path("preview", edit_views.preview, name="preview"),
+    path("stops/", stop_views.stops, name="stops"),
+    path("stops/<int:pk>/lift", stop_views.lift, name="lift"),
+    path("<int:pk>/", views.budget_page, name="budget"),
+    path("<int:pk>/edit/", edit_views.edit_budget, name="edit"),
+    path("<int:pk>/raise", views.raise_limit, name="raise"),
+    path("<int:pk>/raises/<int:raise_pk>/end", views.end_raise, name="end_raise"),
+    path("<int:pk>/chart/<str:which>", views.budget_chart, name="chart"),
+]

@@ -1,0 +1,254 @@
+"""The pages of ceilings: all of them, one with its windows and its record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.contrib import messages
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from agentops.accounts.roles import has_role, require_role, who
+from agentops.budgets import actions
+from agentops.budgets.actions import UnsoundRaise
+from agentops.budgets.models import Budget, Raise
+from agentops.domain.budgets import JOIN, Period, Unit
+from agentops.guard import charts, queries
+from agentops.guard.forms import RaiseForm
+from agentops.guard.queries import Row
+from agentops.guard.shown import differences, overshoot, scope_line, shown, state_of, title
+from agentops.pages import page_context
+from agentops.runs.api import clean, parse_moment, usd
+from agentops.sheets import csv_file, safe_cell
+
+STATES = ("over", "burning", "off")
+SORTS = {"share": "Fullest first", "name": "By name", "refused": "What stopped most"}
+MEMBERS_A_PAGE = 50
+
+
+@require_safe
+def budget_list(request: HttpRequest) -> HttpResponseBase:
+    """Every ceiling, as page, region or CSV."""
+    now = timezone.now()
+    service, period, action, state = (
+        clean(request.GET.get(name, "")) for name in ("service", "period", "action", "state")
+    )
+    rows = [_line(row, now) for row in queries.list_budgets(now=now, service=service)]
+    tiles = _tiles(rows)
+    rows = [
+        line
+        for line in rows
+        if (not period or line["rules"].period.value == period)
+        and (not action or line["rules"].action.value == action)
+        and (not state or line["state"] == state)
+    ]
+    rows.sort(key=_order(request.GET.get("sort", "")))
+    if request.GET.get("format") == "csv":
+        return _csv(request, rows)
+    context = page_context(request) | {
+        "rows": rows,
+        "tiles": tiles,
+        "stops": queries.list_stops(),
+        "refusals": queries.list_refusals(limit=8),
+        "reconciliation": queries.latest_reconciliation(),
+        "asked": {"service": service, "period": period, "action": action, "state": state},
+        "periods": [one.value for one in Period],
+        "states": STATES,
+        "may_write": has_role(request.user, actions.WRITES),
+    }
+    part = "#budgets" if request.headers.get("HX-Request") else ""
+    return render(request, f"guard/budgets.html{part}", context)
+
+
+def _line(row: Row, now: datetime) -> dict[str, Any]:
+    found = None if row.worst is None else shown(row.worst, queries.pace(row.worst, now=now))
+    return {
+        "budget": row.budget,
+        "rules": row.rules,
+        "title": title(row.budget, row.rules),
+        "scope": scope_line(row.rules),
+        "shown": found,
+        "row": row,
+        "state": state_of(row, found),
+        "overshoot": overshoot(row.rules),
+    }
+
+
+def _tiles(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    lines = [line for line in rows if line["state"] != "off"]
+    refused, avoided = queries.refused_lately()
+    return {
+        "ceilings": len(lines),
+        "over": sum(line["state"] == "over" for line in lines),
+        "burning": sum(line["state"] == "burning" for line in lines),
+        "refused": refused,
+        "avoided": avoided,
+    }
+
+
+def _order(sort: str) -> Any:
+    if sort == "name":
+        return lambda line: line["title"].lower()
+    if sort == "refused":
+        return lambda line: -line["row"].refused
+    return lambda line: (line["state"] == "off", -(line["shown"].found.share if line["shown"] else 0.0))
+
+
+def _csv(request: HttpRequest, rows: Iterable[dict[str, Any]]) -> StreamingHttpResponse:
+    header = (
+        "budget", "name", "scope", "period", "action", "member", "unit", "limit", "spent", "reserved", "remaining",
+        "resets_at", "members", "over", "refused", "refused_usd", "set_by",
+    )  # fmt: skip
+
+    def lines() -> Iterable[tuple[Any, ...]]:
+        for line in rows:
+            found, row = line["shown"], line["row"]
+            numbers: tuple[Any, ...] = ("", "", "", "", "", "", "")
+            if found is not None:
+                one = found.found
+                amounts = (one.limit, one.spent, one.reserved, one.remaining)
+                texts = (usd(amount) if one.unit is Unit.USD else amount for amount in amounts)
+                ends = one.position.ends_at
+                numbers = (safe_cell(found.whose), one.unit.value, *texts, ends.isoformat() if ends else "")
+            yield (
+                row.budget.pk,
+                safe_cell(line["title"]),
+                safe_cell(line["scope"]),
+                line["rules"].period.value,
+                line["rules"].action.value,
+                *numbers,
+                row.members,
+                row.over,
+                row.refused,
+                usd(row.refused_nano),
+                safe_cell(line["rules"].set_by),
+            )
+
+    return csv_file(request, "budgets.csv", header, lines())
+
+
+@require_safe
+def budget_page(request: HttpRequest, pk: int) -> HttpResponse:
+    """One ceiling: a window of it, the others, what it stopped, and who decided what."""
+    return _page(request, _get(pk))
+
+
+def _page(request: HttpRequest, budget: Budget, form: RaiseForm | None = None, *, status: int = 200) -> HttpResponse:
+    now = timezone.now()
+    rules = queries.rules_of(budget, queries.current())
+    member, start = _member(request, rules), _start(request)
+    offset = _offset(request)
+    search = clean(request.GET.get("q", ""))
+    members = (
+        queries.list_members(rules, now=now, search=search, limit=MEMBERS_A_PAGE + 1, offset=offset)
+        if rules.parts
+        else []
+    )
+    if not member and members and rules.parts:
+        member = members[0].position.member
+    found = queries.standing(rules, member, now=now, start=start)
+    before = queries.totals_before(rules, member, found.unit, now=now)
+    pace = queries.pace(found, now=now, before=before) if start is None else queries.Pace(None, [], None)
+    may_write = has_role(request.user, actions.WRITES)
+    raises = list(Raise.objects.filter(budget=budget).select_related("raised_by", "ended_by")[:20])
+    context = page_context(request) | {
+        "budget": budget,
+        "rules": rules,
+        "title": title(budget, rules),
+        "scope": scope_line(rules),
+        "overshoot": overshoot(rules),
+        "uncovered": queries.uncovered(rules, now=now),
+        "shown": shown(found, pace),
+        "alarms": pace.alarms,
+        "member": member,
+        "start": start,
+        "members": [shown(one) for one in members[:MEMBERS_A_PAGE]],
+        "more": offset + MEMBERS_A_PAGE if len(members) > MEMBERS_A_PAGE else None,
+        "search": search,
+        "history": queries.list_history(rules, member, now=now, limit=30),
+        "refusals": queries.list_refusals(cause="budget", cause_id=budget.pk, limit=30),
+        "changes": [(one, differences(one)) for one in queries.list_changes(budget=budget, limit=50)],
+        "raises": raises,
+        "form": form or RaiseForm(initial={"until": now + timedelta(hours=4), "member": member}),
+        "may_write": may_write,
+    }
+    part = "#standing" if request.headers.get("HX-Request") else ""
+    return render(request, f"guard/budget.html{part}", context, status=status)
+
+
+@require_safe
+def budget_chart(request: HttpRequest, pk: int, which: str) -> JsonResponse:
+    """The course of a window, or the windows of a member one after the other."""
+    budget, now = _get(pk), timezone.now()
+    rules = queries.rules_of(budget, queries.current())
+    member, start, zone = _member(request, rules), _start(request), ZoneInfo(rules.zone)
+    found = queries.standing(rules, member, now=now, start=start)
+    if which == "history":
+        windows = queries.list_history(rules, member, now=now)
+        limit = found.position.limits[list(Unit).index(found.unit)]
+        return JsonResponse(charts.history(windows, found.unit, limit, zone))
+    before = queries.totals_before(rules, member, found.unit, now=now)
+    pace = queries.pace(found, now=now, before=before) if start is None else queries.Pace(None, [], None)
+    return JsonResponse(charts.course(found, pace, now=now, zone=zone))
+
+
+@require_http_methods(["POST"])
+@require_role(actions.WRITES)
+def raise_limit(request: HttpRequest, pk: int) -> HttpResponse:
+    """Raise the limits of a ceiling, or of one member's, for some time."""
+    budget, form = _get(pk), RaiseForm(request.POST)
+    if not form.is_valid():
+        return _page(request, budget, form, status=422)
+    data = form.cleaned_data
+    try:
+        raised = actions.raise_limit(
+            budget=budget,
+            extra=form.extra(),
+            until=data["until"],
+            reason=data["reason"],
+            by=who(request),
+            member=data["member"] if "for_member" in request.POST else "",
+        )
+    except UnsoundRaise as error:
+        form.add_error(None, str(error))
+        return _page(request, budget, form, status=422)
+    messages.success(request, f"Raised until {raised.until:%d %b %H:%M} UTC. It binds the very next step.")
+    return redirect("guard:budget", pk)
+
+
+@require_POST
+@require_role(actions.WRITES)
+def end_raise(request: HttpRequest, pk: int, raise_pk: int) -> HttpResponse:
+    """End a raise before its time."""
+    raised = get_object_or_404(Raise, pk=raise_pk, budget_id=pk)
+    actions.end_raise(raised=raised, by=who(request))
+    messages.success(request, "The raise is over: the limit is as it was.")
+    return redirect("guard:budget", pk)
+
+
+def _get(pk: int) -> Budget:
+    return get_object_or_404(Budget.objects.select_related("created_by"), pk=pk)
+
+
+def _member(request: HttpRequest, rules: Any) -> str:
+    asked = request.GET.get("member", "").replace("\0", "")[:2_000]
+    return asked if rules.parts and len(asked.split(JOIN)) == len(rules.parts) else ""
+
+
+def _start(request: HttpRequest) -> datetime | None:
+    try:
+        return parse_moment(request.GET.get("start"))
+    except ValueError:
+        message = "There is no such window."
+        raise Http404(message) from None
+
+
+def _offset(request: HttpRequest) -> int:
+    asked = request.GET.get("offset", "0")
+    return int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 7 else 0

@@ -1,0 +1,210 @@
+"""The pages of ceilings: what they show, whom they obey, what they refuse, and that hostile names stay text."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from agentops.accounts.models import Role, User
+from agentops.budgets import actions
+from agentops.budgets.models import Budget, Raise, Stop
+from agentops.domain.budgets import Amounts
+from tests.budgets.making import make_budget, usd
+from tests.budgets.test_windows import call, ingest
+from tests.factories import RunFactory
+from tests.guard.asking import RUN, check
+
+pytestmark = pytest.mark.django_db
+HOSTILE = "<img src=x onerror=alert(1)>\"'{{ 7|add:7 }}"
+
+
+def signed_in(role: Role) -> Client:
+    client = Client()
+    client.force_login(User.objects.create(username=f"{role}", role=role))
+    return client
+
+
+@pytest.fixture
+def admin() -> Client:
+    return signed_in(Role.ADMIN)
+
+
+def text_of(client: Client, address: str, **query: Any) -> str:
+    answer = client.get(address, query)
+    assert answer.status_code == 200, answer.content[:400]
+    return answer.content.decode()
+
+
+FORM: dict[str, Any] = {
+    "name": "Mine",
+    "period": "day",
+    "timezone": "Europe/Berlin",
+    "limit_usd": "2.50",
+    "thresholds": "50, 100",
+    "action": "stop",
+}
+
+
+def test_every_ceiling_is_listed_with_where_it_stands(admin: Client) -> None:
+    make_budget("1.00", name="All of it", period="day")
+    make_budget("0.05", name="Small", each="user")
+    ingest(call(1, "0.60"))
+    check(user="ana")
+    page = text_of(admin, "/budgets/")
+    for words in ("All of it", "$0.60 of $1.00", "Small", "Any run", "Any session", "Export CSV"):
+        assert words in page
+    assert "No budget fits" in text_of(admin, "/budgets/", state="over")
+    assert ">Small<" not in text_of(admin, "/budgets/", period="day")
+
+
+def test_the_list_takes_a_constant_number_of_statements(admin: Client) -> None:
+    counts = []
+    for more in (1, 8):
+        for n in range(more):
+            make_budget("1.00", name=f"Budget {more} {n}", each="user", period="day")
+        check(user="ana")
+        text_of(admin, "/budgets/")
+        with CaptureQueriesContext(connection) as captured:
+            text_of(admin, "/budgets/")
+        counts.append(len(captured))
+    assert counts[0] == counts[1]
+
+
+def test_the_list_is_a_csv_file_without_formulas(admin: Client) -> None:
+    make_budget("1.00", name="=1+1", each="user")
+    check(user="@ana")
+    answer = admin.get("/budgets/?format=csv")
+    content = b"".join(answer.streaming_content).decode()  # type: ignore[attr-defined]
+    assert "'=1+1" in content
+    assert ",=1+1" not in content
+    assert content.startswith("budget,name,scope")
+
+
+def test_a_budget_shows_its_window_members_refusals_raises_and_record(admin: Client) -> None:
+    budget = make_budget("0.15", name="For each", each="user", period="day")
+    check(user="ana", run=RUN)
+    check(user="ana", run=RUN)
+    until = timezone.now() + timedelta(hours=1)
+    actions.raise_limit(budget=budget, extra=Amounts(usd("1")), until=until, reason="the launch", by=None)
+    page = text_of(admin, f"/budgets/{budget.pk}/")
+    for words in ("user ana", "For each", "the launch", "is too small for this step", RUN[:8], "Record"):
+        assert words in page
+    assert "user bob" in text_of(admin, f"/budgets/{budget.pk}/", member="bob")
+    for which in ("course", "history"):
+        chart = admin.get(f"/budgets/{budget.pk}/chart/{which}?member=ana").json()
+        assert chart["traces"]
+    assert admin.get("/budgets/999999/").status_code == 404
+    assert admin.get(f"/budgets/{budget.pk}/?start=nonsense").status_code == 404
+
+
+def test_a_budget_is_made_on_the_page(admin: Client) -> None:
+    answer = admin.post("/budgets/new/", FORM)
+    budget = Budget.objects.get(name="Mine")
+    assert answer.url == f"/budgets/{budget.pk}/"  # type: ignore[attr-defined]
+    assert (budget.limit_nano, budget.thresholds, budget.timezone) == (usd("2.5"), [0.5, 1.0], "Europe/Berlin")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("limit_usd", "", "Limit something"),
+        ("limit_usd", "many", "Enter a number"),
+        ("timezone", "Mars", "no such time zone"),
+        ("thresholds", "half", "Numbers, with commas"),
+        ("final_answer_usd", "9", "part of the limit"),
+        ("period", "eon", "not one of the available choices"),
+    ],
+)
+def test_what_is_wrong_is_said_beside_its_field_and_what_was_typed_stays(
+    admin: Client, field: str, value: str, words: str
+) -> None:
+    answer = admin.post("/budgets/new/", FORM | {field: value})
+    page = answer.content.decode()
+    assert answer.status_code == 422
+    assert words in page
+    assert 'value="Mine"' in page
+    assert not Budget.objects.filter(name="Mine").exists()
+
+
+def test_a_budget_is_changed_and_a_default_keeps_what_it_counts(admin: Client) -> None:
+    budget = make_budget("1.00", name="Old")
+    admin.post(f"/budgets/{budget.pk}/edit/", FORM | {"name": "New", "reason": "for a change"})
+    budget.refresh_from_db()
+    assert (budget.name, budget.period, budget.limit_nano) == ("New", "day", usd("2.5"))
+    assert "for a change" in text_of(admin, f"/budgets/{budget.pk}/")
+    default = Budget.objects.get(is_default=True, period="run")
+    admin.post(f"/budgets/{default.pk}/edit/", FORM)
+    default.refresh_from_db()
+    assert (default.period, default.limit_nano) == ("run", usd("2.5"))
+    assert admin.get(f"/budgets/{default.pk}/edit/").status_code == 200
+
+
+def test_before_saving_the_form_shows_what_the_last_days_would_have_been(admin: Client) -> None:
+    for n in range(6):
+        RunFactory(user=f"user-{n}", cost_nano=usd("0.50"), started_at=timezone.now() - timedelta(days=n + 1))
+    RunFactory(user="glutton", cost_nano=usd("9.00"), started_at=timezone.now() - timedelta(days=2))
+    page = admin.post("/budgets/preview", FORM | {"each": "user"}).content.decode()
+    assert "user glutton" in page
+    assert "when it would have been stopped" in page
+    assert "$6.50" in page
+    waiting = admin.post("/budgets/preview", {"period": "day"}).content.decode()
+    assert "as soon as there is a limit" in waiting
+
+
+def test_a_limit_is_raised_and_the_raise_ended(admin: Client) -> None:
+    budget = make_budget("0.05")
+    until = (timezone.now() + timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M")
+    asked = {"extra_usd": "1", "until": until, "reason": "demo"}
+    assert admin.post(f"/budgets/{budget.pk}/raise", asked | {"reason": ""}).status_code == 422
+    assert admin.post(f"/budgets/{budget.pk}/raise", asked | {"extra_usd": ""}).status_code == 422
+    assert admin.post(f"/budgets/{budget.pk}/raise", asked).status_code == 302
+    assert check()["decision"] == "allow"
+    raised = Raise.objects.get()
+    admin.post(f"/budgets/{budget.pk}/raises/{raised.pk}/end")
+    assert check()["decision"] == "stop"
+
+
+def test_a_responder_stops_and_lifts(admin: Client) -> None:
+    responder = signed_in(Role.RESPONDER)
+    asked = {"what": "session", "value": "s", "reason": "it writes to customers"}
+    assert responder.post("/budgets/stops/", asked).status_code == 302
+    assert check(session="s")["decision"] == "stop"
+    page = text_of(admin, "/budgets/stops/")
+    assert "it writes to customers" in page
+    responder.post(f"/budgets/stops/{Stop.objects.get().pk}/lift")
+    assert check(session="s")["decision"] == "allow"
+    assert 'value="order 17"' in text_of(responder, "/budgets/stops/", what="run", value="order 17")
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.RESPONDER, Role.OWNER])
+def test_who_may_not_set_ceilings_sees_them_and_no_forms(role: Role) -> None:
+    client, budget = signed_in(role), make_budget("1.00", name="Seen")
+    page = text_of(client, f"/budgets/{budget.pk}/")
+    assert "Seen" in page
+    assert "New budget" not in text_of(client, "/budgets/")
+    assert 'action="/budgets/' not in page
+    for address in ("new/", f"{budget.pk}/edit/", "preview", f"{budget.pk}/raise", f"{budget.pk}/raises/1/end"):
+        assert client.post(f"/budgets/{address}", FORM).status_code == 403
+    if role is Role.VIEWER:
+        assert client.post("/budgets/stops/", {"what": "user", "value": "u", "reason": "x"}).status_code == 403
+        assert "Stop something" not in text_of(client, "/budgets/stops/")
+
+
+def test_hostile_names_stay_text(admin: Client) -> None:
+    budget = make_budget("0.05", name=HOSTILE, each="user")
+    check(user=HOSTILE[:20], session=HOSTILE, feature=HOSTILE)
+    actions.stop(what="user", value=HOSTILE, reason=HOSTILE, by=None)
+    for address in ("/budgets/", f"/budgets/{budget.pk}/", "/budgets/stops/", f"/budgets/{budget.pk}/edit/"):
+        page = text_of(admin, address)
+        assert "<img src=x" not in page
+        assert 'onerror=alert(1)>"' not in page
+
+
+def test_somebody_who_is_not_signed_in_is_sent_to_sign_in() -> None:
+    assert Client().get("/budgets/").status_code == 302
