@@ -66,6 +66,11 @@ class Definition:
         narrowed = tuple(getattr(self, name) for name in NARROWED)
         return (frozenset(self.services), narrowed, self.each, self.period, self.timezone)
 
+    @property
+    def limits_nothing(self) -> bool:
+        """Whether no limit is said at all."""
+        return self.limit_nano is None and self.limit_tokens is None and self.limit_steps is None
+
     def as_budget(self, *, pk: int = 0, counts_from: datetime = rules.ALWAYS, set_by: str = "") -> rules.Budget:
         """As the rules read it."""
         return rules.Budget(
@@ -157,7 +162,7 @@ def _problems(wanted: Definition) -> Iterator[tuple[str, str]]:
 
 def _problems_of_limits(wanted: Definition) -> Iterator[tuple[str, str]]:
     limits = {"limit_usd": wanted.limit_nano, "limit_tokens": wanted.limit_tokens, "limit_steps": wanted.limit_steps}
-    if all(limit is None for limit in limits.values()):
+    if wanted.limits_nothing:
         yield "limit_usd", "Limit something: dollars, tokens or steps."
     for name, limit in limits.items():
         most = MAX_NANO if name == "limit_usd" else MAX_COUNT

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, tzinfo
 from typing import Any
 
-from agentops.domain.budgets import NANO, Budget, Unit
-from agentops.domain.rehearsal import Rehearsal
+from agentops.domain.budgets import ALWAYS, NANO, Unit
 from agentops.guard.queries import Pace, Standing
 
 EMPTY = "Nothing was spent in this window yet."
@@ -17,7 +16,11 @@ _LINE = {"type": "scatter", "mode": "lines"}
 def course(found: Standing, pace: Pace, *, now: datetime, zone: tzinfo) -> dict[str, Any]:
     """How a window was used up, against its limit, and how it may go on."""
     unit, position = found.unit, found.position
-    points = [(position.starts_at, 0), *((one.at, one.spent) for one in found.samples)]
+    # What never resets begins with what was first seen of it, or counted.
+    first = found.samples[0].at if found.samples else now
+    start = max(position.starts_at, min(first, position.budget.counts_from)) if position.ends_at is None else None
+    begin = start if start is not None and start > ALWAYS else first if start is not None else position.starts_at
+    points = [(begin, 0), *((one.at, one.spent) for one in found.samples)]
     end = position.ends_at
     latest = min(now, end) if end else now
     points.append((latest, found.spent))
@@ -32,10 +35,10 @@ def course(found: Standing, pace: Pace, *, now: datetime, zone: tzinfo) -> dict[
             "y": [_height(unit, amount) for _, amount in points],
             "hovertemplate": _hover(unit),
         },
-        _level("limit", found.limit, unit, (position.starts_at, until), zone, tone="critical"),
+        _level("limit", found.limit, unit, (begin, until), zone, tone="critical"),
     ]
     traces += [
-        _level(f"{one:.0%}", int(found.limit * one), unit, (position.starts_at, until), zone, tone="muted", dash="dot")
+        _level(f"{one:.0%}", int(found.limit * one), unit, (begin, until), zone, tone="muted", dash="dot")
         for one in position.budget.thresholds
         if one < 1
     ]
@@ -93,26 +96,6 @@ def history(windows: Sequence[Standing], unit: Unit, limit: int | None, zone: tz
         line = {"width": 1.6}
         traces.append({**_LINE, "name": "limit", "tone": "critical", "line": line, "x": [x[0], x[-1]], "y": [y, y]})
     return {"traces": traces if found else [], "layout": _layout(unit), "empty": "No window is over yet."}
-
-
-def rehearsed(found: Rehearsal, budget: Budget, zone: tzinfo) -> dict[str, Any]:
-    """The windows that would have been exceeded, the worst first."""
-    unit = found.exceeded[0].unit if found.exceeded else Unit.USD
-    place = list(Unit).index(unit)
-    x = [_local(one.reached_at, zone) for one in found.exceeded]
-    y = [_height(unit, one.spent[place]) for one in found.exceeded]
-    trace = {"type": "scatter", "mode": "markers", "name": "window", "tone": "warning", "x": x, "y": y}
-    limit = budget.limits[place] or 0
-    return {
-        "traces": [trace | {"hovertemplate": _hover(unit)}, _flat(limit, unit, x)] if x else [],
-        "layout": _layout(unit),
-        "empty": "No window of these days would have reached the limit.",
-    }
-
-
-def _flat(limit: int, unit: Unit, x: Sequence[str]) -> dict[str, Any]:
-    y = _height(unit, limit)
-    return {**_LINE, "name": "limit", "tone": "critical", "x": [min(x), max(x)], "y": [y, y]}
 
 
 def _level(

@@ -103,6 +103,8 @@ def preview(request: HttpRequest) -> HttpResponse:
     context: dict[str, Any] = {"days": rehearse.DAYS}
     if not form.is_valid():
         return render(request, "guard/preview.html", context | {"waits": True})
+    if form.definition().limits_nothing:
+        return render(request, "guard/preview.html", context | {"waits": True})
     try:
         wanted = check(form.definition())
         budget = wanted.as_budget()

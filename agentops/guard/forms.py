@@ -18,8 +18,8 @@ from agentops.guard.shown import LONG
 _EACH = [("", "one for all"), *((one.value, f"each {one.value}") for one in Each)]
 _PERIODS = [(one.value, LONG[one]) for one in Period]
 _ACTIONS = [
-    (Action.STOP.value, "stop: the next step is refused"),
-    (Action.WARN.value, "warn: the step is told, and made"),
+    (Action.STOP.value, "stop the next step"),
+    (Action.WARN.value, "only warn"),
 ]
 _MOMENT = {"type": "datetime-local", "step": "60"}
 _MONEY = {"inputmode": "decimal", "autocomplete": "off"}

@@ -150,7 +150,8 @@ def _row(
 _SHARE = """GREATEST((w.spent_nano + w.reserved_nano)::float8 / nullif(b.limit_nano, 0),
     (w.spent_tokens + w.reserved_tokens)::float8 / nullif(b.limit_tokens, 0),
     (w.spent_steps + w.reserved_steps)::float8 / nullif(b.limit_steps, 0), 0)"""
-# What a budget has refused counts for good, in whatever window it was.
+# What a budget has refused counts for good, in whatever window it was. Of runs and sessions, which have a window for
+# ever, those that have begun lately are looked at.
 TOPS = f"""
 WITH w AS (
     SELECT w.*, {_SHARE} AS share,
@@ -159,6 +160,7 @@ WITH w AS (
         count(*) FILTER (WHERE {_SHARE} >= 1) OVER (PARTITION BY w.budget_id) AS over
     FROM unnest(%b::bigint[], %b::timestamptz[]) AS k (budget_id, starts_at)
     JOIN budget_window w USING (budget_id, starts_at) JOIN budgets_budget b ON b.id = w.budget_id
+    WHERE w.ends_at IS NOT NULL OR w.member = '' OR w.began_at > now() - interval '2 days'
 ), refused AS (
     SELECT budget_id, sum(refused) AS refused, sum(refused_nano) AS refused_nano FROM budget_window
     WHERE refused > 0 GROUP BY budget_id
@@ -262,6 +264,7 @@ def pace(found: Standing, *, now: datetime, before: Sequence[int] = ()) -> Pace:
 MEMBERS = f"""
 SELECT {_WINDOW} FROM budget_window w JOIN budgets_budget b ON b.id = w.budget_id
 WHERE w.budget_id = %b AND w.starts_at = %b AND (%b::text = '' OR strpos(lower(w.member), lower(%b::text)) > 0)
+    AND (w.ends_at IS NOT NULL OR w.member = '' OR w.began_at > now() - interval '30 days')
 ORDER BY {_SHARE} DESC, w.touched_at DESC LIMIT %b OFFSET %b
 """
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from agentops.budgets.models import Budget, Change
 from agentops.domain.budgets import (
@@ -130,6 +131,12 @@ class Shown:
         return self.found.position.member.replace(JOIN, "\x1f")
 
     @property
+    def resets(self) -> str:
+        """When it resets, by the clocks of its time zone; empty where it does not."""
+        end, zone = self.found.position.ends_at, self.found.position.budget.zone
+        return f"{end.astimezone(ZoneInfo(zone)):%d %b %H:%M}" if end else ""
+
+    @property
     def exhausted_at(self) -> datetime | None:
         """When it will be used up, where that is before its end."""
         outlook, end = self.pace.forecast, self.found.position.ends_at
@@ -231,7 +238,14 @@ def _said(name: str, value: Any) -> str:
         return amount_words(Unit.USD, value)
     if isinstance(value, list):
         return ", ".join(_parts(name, value))
-    return str(value).replace("+00:00", " UTC").replace("T", " ")[:120]
+    return _moment(value) if name.endswith(("_at", "_from", "until")) else str(value)[:120]
+
+
+def _moment(value: Any) -> str:
+    try:
+        return f"{datetime.fromisoformat(str(value)).astimezone(UTC):%d %b %Y %H:%M} UTC"
+    except ValueError:
+        return str(value)[:120]
 
 
 def _parts(name: str, values: list[Any]) -> list[str]:

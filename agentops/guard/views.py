@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from django.contrib import messages
@@ -18,7 +19,7 @@ from agentops.accounts.roles import has_role, require_role, who
 from agentops.budgets import actions
 from agentops.budgets.actions import UnsoundRaise
 from agentops.budgets.models import Budget, Raise
-from agentops.domain.budgets import JOIN, Period, Unit
+from agentops.domain.budgets import CALENDAR, JOIN, Period, Unit
 from agentops.guard import charts, queries
 from agentops.guard.forms import RaiseForm
 from agentops.guard.queries import Row
@@ -29,7 +30,7 @@ from agentops.sheets import csv_file, safe_cell
 
 STATES = ("over", "burning", "off")
 SORTS = {"share": "Fullest first", "name": "By name", "refused": "What stopped most"}
-MEMBERS_A_PAGE = 50
+MEMBERS_A_PAGE = 20
 
 
 @require_safe
@@ -168,6 +169,8 @@ def _page(request: HttpRequest, budget: Budget, form: RaiseForm | None = None, *
         "alarms": pace.alarms,
         "member": member,
         "start": start,
+        "chart": urlencode({"member": member} | ({"start": start.isoformat()} if start else {})),
+        "has_course": rules.period in CALENDAR or not rules.parts,
         "members": [shown(one) for one in members[:MEMBERS_A_PAGE]],
         "more": offset + MEMBERS_A_PAGE if len(members) > MEMBERS_A_PAGE else None,
         "search": search,

@@ -43,7 +43,7 @@ WARN, PAGE = Severity.WARN, Severity.PAGE
 
 
 def test_every_kind_has_a_name_of_its_own() -> None:
-    assert len(set(KINDS)) == len(KINDS) == 20
+    assert len(set(KINDS)) == len(KINDS) == 21
     assert all(kind.count(".") == 1 for kind in KINDS)
 
 
