@@ -74,7 +74,8 @@ class Rehearsal:
     ``exceeded`` are at most ``MOST_TOLD``, the worst first; ``exceeded_count``, ``beyond`` and ``runs_beyond`` are of
     all. ``thresholds`` says how many windows reached each. ``cut`` windows began before the range or end after it: what
     is known of them is less than they used, and ``median``, ``p95`` and ``suggestion`` are of the others where there
-    are any. The medians and percentiles are each unit's own.
+    are any. The medians and percentiles are each unit's own. ``course`` has of each time the window that came closest
+    to its limit, in their order; where windows are not of the calendar a time is the day (UTC) on which they began.
     """
 
     windows: int
@@ -89,6 +90,7 @@ class Rehearsal:
     median: Amounts
     p95: Amounts
     suggestion: Limits | None
+    course: tuple[Highest, ...] = ()
 
     @property
     def beyond_nano(self) -> int:
@@ -114,7 +116,7 @@ def rehearse(spells: Iterable[Spell], budget: Budget, from_: datetime, until: da
         starts_at, ends_at = budget.window(spell.at)
         window = windows.get((spell.member, starts_at))
         if window is None:
-            window = windows[spell.member, starts_at] = _Window(spell.member, starts_at, ends_at, spell.at)
+            window = windows[spell.member, starts_at] = _Window(spell.member, starts_at, ends_at, spell.at, spell.at)
         window.add(spell, budget.limits)
     return _sum_up(list(windows.values()), budget, from_, until)
 
@@ -126,6 +128,7 @@ class _Window:
     member: str
     starts_at: datetime
     ends_at: datetime | None
+    first: datetime
     latest: datetime
     spent: Amounts = NOTHING
     beyond: Amounts = NOTHING
@@ -191,6 +194,7 @@ def _sum_up(windows: Sequence[_Window], budget: Budget, from_: datetime, until: 
         median=Amounts(*(quantile(values, 0.5) for values in every)),
         p95=Amounts(*(quantile(values, NEARLY_ALL) for values in every)),
         suggestion=_suggest(windows, every, limits, until),
+        course=_course(windows, shares),
     )
 
 
@@ -204,6 +208,15 @@ def _highest(windows: Sequence[_Window], shares: Sequence[float]) -> Highest | N
     pairs = sorted(zip(shares, windows, strict=True), key=lambda pair: (pair[1].starts_at, pair[1].member))
     _, window = max(pairs, key=lambda pair: (pair[0], pair[1].spent), default=(0.0, None))
     return None if window is None else Highest(window.member, window.starts_at, window.spent)
+
+
+def _course(windows: Sequence[_Window], shares: Sequence[float]) -> tuple[Highest, ...]:
+    """Of each time the window that came closest to its limit."""
+    found: dict[datetime, tuple[float, Amounts, str]] = {}
+    for share, window in zip(shares, windows, strict=True):
+        at = window.starts_at if window.ends_at is not None else window.first.replace(hour=0)
+        found[at] = max(found.get(at, (0.0, NOTHING, "")), (share, window.spent, window.member))
+    return tuple(Highest(member, at, spent) for at, (_, spent, member) in sorted(found.items()))
 
 
 def quantile(ordered: Sequence[int], share: float) -> int:

@@ -16,7 +16,6 @@ from agentops.budgets.ceilings import Ceilings
 from agentops.budgets.definitions import definition_of
 from agentops.budgets.models import Budget, Change, Raise, Stop
 from agentops.columns import books_cursor
-from agentops.costs.models import Dimension
 from agentops.domain import budgets as rules
 from agentops.domain.budgets import CALENDAR, NOTHING, Amounts, Position, Unit
 from agentops.domain.burn import Burning, Forecast, Sample, burn_rate, burning, forecast
@@ -347,31 +346,6 @@ def list_stops(*, active: bool = True, limit: int = 200) -> list[Stop]:
     """Kill switches that are on, or were."""
     rows = Stop.objects.select_related("stopped_by", "lifted_by").filter(lifted_at__isnull=active)
     return list(rows.order_by("-id")[:limit])
-
-
-COVERAGE = """
-SELECT coalesce(sum(cost_nano) FILTER (WHERE key = ''), 0)::bigint, coalesce(sum(cost_nano), 0)::bigint
-FROM spend_days WHERE dimension = %b AND start >= %b AND (cardinality(%b::text[]) = 0 OR service = ANY(%b::text[]))
-"""
-_OF_EACH = {"user": Dimension.USER, "feature": Dimension.FEATURE, "session": Dimension.SESSION}
-#: Over how many days it is told which share of spend is under no ceiling.
-COVERED_DAYS = 7
-
-
-def uncovered(budget: rules.Budget, *, now: datetime) -> float | None:
-    """Which share of the spend of a budget's services carries none of what it has a window for, and so is under none.
-
-    ``None`` where everything is, or nothing was spent.
-    """
-    parts = [part.value for part in budget.parts if part.value in _OF_EACH]
-    if not parts:
-        return None
-    services = sorted(budget.scope.services)
-    since = (now - timedelta(days=COVERED_DAYS)).replace(hour=0, minute=0, second=0, microsecond=0)
-    with books_cursor() as cursor:
-        cursor.execute(COVERAGE, [int(_OF_EACH[parts[0]]), since, services, services])
-        without, total = cursor.fetchall()[0]
-    return without / total if total and without else None
 
 
 LATELY = """

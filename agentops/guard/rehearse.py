@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 from django.db import transaction
+from psycopg import Cursor
+from psycopg.errors import QueryCanceled
 
 from agentops.budgets import recount
 from agentops.columns import books_cursor
@@ -17,35 +20,59 @@ from agentops.domain.budgets import JOIN, Amounts, Budget
 from agentops.domain.rehearsal import Rehearsal, Spell, rehearse
 from agentops.guard import queries
 
-DAYS = 30
-#: Hours of members that are read at most, and how long that may take.
-MAX_SPELLS, TIMEOUT = 400_000, "SET LOCAL statement_timeout = '8s'"
+DAYS, HOUR = 30, timedelta(hours=1)
+#: Hours of members that are read at most, the latest ones, and how long that may take.
+MAX_SPELLS, TIMEOUT = 200_000, "SET LOCAL statement_timeout = '8s'"
 _NAMES = {"user": 'r."user"', "feature": "r.feature", "session": "r.session", "run": "encode(r.trace_id, 'hex')"}
 
 
-def rehearsal_of(budget: Budget, *, now: datetime) -> Rehearsal:
-    """What a budget would have done since ``DAYS`` ago. Raises ``DatabaseError`` when that takes too long."""
+class TooMuchError(Exception):
+    """There is more than can be read while somebody waits."""
+
+
+class Rehearsed(NamedTuple):
+    """What a budget would have done; ``since`` when it was looked at, where that is not all of the days."""
+
+    rehearsal: Rehearsal
+    since: datetime | None = None
+
+
+def rehearsal_of(budget: Budget, *, now: datetime) -> Rehearsed:
+    """What a budget would have done since ``DAYS`` ago. Raises ``TooMuchError`` when that takes too long."""
     from_ = (now - timedelta(days=DAYS)).replace(minute=0, second=0, microsecond=0)
-    return rehearse(_spells(budget, from_, now), budget, from_, now)
-
-
-def _spells(budget: Budget, from_: datetime, until: datetime) -> Iterator[Spell]:
     parameters = recount.scope_of(budget, queries.current().teams)
     if parameters is None:
-        return
+        return Rehearsed(rehearse((), budget, from_, now))
+    try:
+        with transaction.atomic(), books_cursor() as cursor:
+            cursor.execute(TIMEOUT)
+            cursor.execute(_statement(budget), {**parameters, "from": from_, "until": now})
+            if cursor.rowcount < MAX_SPELLS:
+                return Rehearsed(rehearse(_spells(cursor, budget), budget, from_, now))
+            # The first hour that was read may have had more.
+            since = next(_spells(cursor, budget)).at + HOUR
+            return Rehearsed(rehearse(_spells(cursor, budget), budget, since, now), since)
+    except QueryCanceled as error:
+        raise TooMuchError from error
+
+
+def _statement(budget: Budget) -> str:
     names = [_NAMES[part.value] for part in budget.parts]
     known = "".join(f" AND {name} <> ''" for name in names)
     columns = "".join(f", {name}" for name in names)
     places = ", ".join(str(n) for n in range(1, len(names) + 2))
-    statement = f"""
-SELECT date_trunc('hour', r.started_at, 'UTC'){columns}, sum(r.cost_nano)::bigint,
-    sum(r.input_tokens + r.output_tokens)::bigint, sum(r.steps)::bigint, count(*)
-FROM runs r WHERE r.started_at >= %(from)s AND r.started_at < %(until)s AND {recount.FITS}{known}
-GROUP BY {places} ORDER BY 1 LIMIT {MAX_SPELLS}
+    return f"""
+SELECT * FROM (
+    SELECT date_trunc('hour', r.started_at, 'UTC') AS hour{columns}, sum(r.cost_nano)::bigint,
+        sum(r.input_tokens + r.output_tokens)::bigint, sum(r.steps)::bigint, count(*)
+    FROM runs r WHERE r.started_at >= %(from)s AND r.started_at < %(until)s AND {recount.FITS}{known}
+    GROUP BY {places} ORDER BY 1 DESC LIMIT {MAX_SPELLS}
+) AS latest ORDER BY hour
 """
-    with transaction.atomic(), books_cursor() as cursor:
-        cursor.execute(TIMEOUT)
-        cursor.execute(statement, {**parameters, "from": from_, "until": until})
-        for at, *rest in cursor:
-            members, (nano, tokens, steps, runs) = rest[: len(names)], rest[len(names) :]
-            yield Spell(at, JOIN.join(members), Amounts(nano, tokens, steps), runs)
+
+
+def _spells(cursor: Cursor[Any], budget: Budget) -> Iterator[Spell]:
+    parts = len(budget.parts)
+    for at, *rest in cursor:
+        nano, tokens, steps, runs = rest[parts:]
+        yield Spell(at, JOIN.join(rest[:parts]), Amounts(nano, tokens, steps), runs)

@@ -319,3 +319,22 @@ def test_of_many_members_all_are_counted_and_few_are_told() -> None:
     assert found.members == 700
     assert found.windows > 7_000
     assert found.exceeded_count > len(found.exceeded) == MOST_TOLD
+
+
+# The course
+
+
+def test_the_course_has_the_fullest_window_of_each_time() -> None:
+    noon, next_noon = 12, 24 + 12
+    found = told([spell(noon, 10, member="a"), spell(noon, 20, member="b"), spell(next_noon, 30, member="a")])
+    assert [(one.starts_at, one.spent.nano, one.member) for one in found.course] == [
+        (FROM, 20, "b"), (FROM + DAY, 30, "a"),
+    ]  # fmt: skip
+
+
+def test_windows_that_are_not_of_the_calendar_are_told_by_the_day_on_which_they_began() -> None:
+    spells = [spell(1, 4, member="x"), spell(23, 8, member="y"), spell(25, 5, member="x"), spell(30, 1, member="z")]
+    found = told(spells, period=Period.RUN)
+    assert [(one.starts_at, one.spent.nano, one.member) for one in found.course] == [
+        (FROM, 9, "x"), (FROM + DAY, 1, "z"),
+    ]  # fmt: skip
