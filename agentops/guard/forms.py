@@ -40,17 +40,23 @@ def _dollars(label: str, **more: Any) -> forms.DecimalField:
     return forms.DecimalField(label=label, required=False, max_digits=15, decimal_places=9, widget=widget, **more)
 
 
+def _offered(datalist: str, most: int) -> forms.CharField:
+    """Text, for which the page offers what is known."""
+    widget = forms.TextInput(attrs={"list": datalist, "autocomplete": "off"})
+    return forms.CharField(required=False, max_length=most, widget=widget)
+
+
 class BudgetForm(forms.Form):
     """A ceiling."""
 
     name = forms.CharField(required=False, max_length=MAX_NAME_CHARS)
-    services = forms.CharField(required=False, max_length=4_000, widget=forms.TextInput(attrs={"list": "services"}))
+    services = _offered("services", 4_000)
     team = forms.ChoiceField(required=False)
-    feature = forms.CharField(required=False, max_length=512)
-    user = forms.CharField(required=False, max_length=512)
+    feature = _offered("features", 512)
+    user = _offered("users", 512)
     session = forms.CharField(required=False, max_length=512)
     run = forms.CharField(required=False, max_length=512)
-    environment = forms.CharField(required=False, max_length=128)
+    environment = _offered("environments", 128)
     each = forms.ChoiceField(required=False, choices=_EACH)
     period = forms.ChoiceField(choices=_PERIODS, initial=Period.MONTH.value)
     timezone = forms.CharField(max_length=64, initial="UTC", widget=forms.TextInput(attrs={"list": "timezones"}))

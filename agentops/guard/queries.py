@@ -245,6 +245,13 @@ class Pace(NamedTuple):
     forecast: Forecast | None
 
 
+def rate_over(position: Position) -> timedelta:
+    """How far back a window's burn rate looks."""
+    if position.ends_at is None:
+        return SHORTEST_RATE
+    return max((position.ends_at - position.starts_at) / RATE_SHARE, SHORTEST_RATE)
+
+
 def pace(found: Standing, *, now: datetime, before: Sequence[int] = ()) -> Pace:
     """How fast a window is used up; nothing of one that has no end."""
     position = found.position
@@ -252,9 +259,8 @@ def pace(found: Standing, *, now: datetime, before: Sequence[int] = ()) -> Pace:
     if end is None or not found.limit or now >= end:
         return Pace(None, [], None)
     samples = (*found.samples, Sample(now, found.spent))
-    over = max((end - start) / RATE_SHARE, SHORTEST_RATE)
     return Pace(
-        burn_rate(samples, limit=found.limit, start=start, end=end, now=now, over=over),
+        burn_rate(samples, limit=found.limit, start=start, end=end, now=now, over=rate_over(position)),
         burning(samples, limit=found.limit, start=start, end=end, now=now),
         forecast(samples, limit=found.limit, start=start, end=end, now=now, before=before),
     )

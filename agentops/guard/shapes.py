@@ -56,7 +56,7 @@ def _hex(digits: int) -> Any:
 
 
 Name = Annotated[str, Field(max_length=MAX_NAME_CHARS), AfterValidator(_name)]
-Tokens = Annotated[int, Field(ge=0, le=MAX_TOKENS)]
+Tokens = Annotated[int, Field(ge=0, le=MAX_TOKENS, strict=True)]
 Usd = Annotated[int, BeforeValidator(_nano), Field(json_schema_extra={"type": "string", "example": "0.0123"})]
 TraceId = Annotated[str, _hex(32)]
 SpanId = Annotated[str, _hex(16)]

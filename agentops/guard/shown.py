@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from django.utils import timezone
+
 from agentops.budgets.models import Budget, Change
+from agentops.budgets.reservations import is_trace_id
 from agentops.domain.budgets import (
     JOIN,
     Action,
+    Each,
     Period,
     Unit,
     amount_words,
@@ -19,7 +23,8 @@ from agentops.domain.budgets import (
     title_of,
 )
 from agentops.domain.budgets import Budget as Rules
-from agentops.guard.queries import Pace, Row, Standing
+from agentops.domain.burn import Burning
+from agentops.guard.queries import Pace, Row, Standing, rate_over
 
 #: How far a bar reaches beyond what is largest on it, and into how many parts it is cut.
 BEYOND, PARTS = 1.02, 1_000
@@ -137,14 +142,47 @@ class Shown:
         return f"{end.astimezone(ZoneInfo(zone)):%d %b %H:%M}" if end else ""
 
     @property
+    def resets_in(self) -> timedelta | None:
+        """How long it is until then."""
+        end = self.found.position.ends_at
+        return max(end - timezone.now(), timedelta(0)) if end else None
+
+    @property
+    def burn(self) -> Burning | None:
+        """The alarm by which it is used up first, if it burns."""
+        return min(self.pace.alarms, key=lambda one: one.exhausted_at, default=None)
+
+    @property
+    def rate(self) -> float | None:
+        """How fast it is used up: that of its alarm if it burns, so that the rate and the moment tell the same."""
+        return self.burn.rate if self.burn else self.pace.rate
+
+    @property
+    def rate_over(self) -> timedelta:
+        """Over how long that rate was."""
+        return self.burn.over if self.burn else rate_over(self.found.position)
+
+    @property
     def exhausted_at(self) -> datetime | None:
         """When it will be used up, where that is before its end."""
         outlook, end = self.pace.forecast, self.found.position.ends_at
-        burns = [one.exhausted_at for one in self.pace.alarms]
-        if burns:
-            return min(burns)
+        if self.burn:
+            return self.burn.exhausted_at
         at = outlook.exhausted_at if outlook else None
         return at if at is not None and end is not None and at < end and self.found.share < 1 else None
+
+    @property
+    def run(self) -> str:
+        """The trace id of the run that it is of, if it is of one."""
+        budget, values = self.found.position.budget, self.found.position.member.split(JOIN)
+        run = values[budget.parts.index(Each.RUN)] if self.found.position.member and Each.RUN in budget.parts else ""
+        return run if is_trace_id(run) else ""
+
+    @property
+    def excess(self) -> str:
+        """What is spent above the limit, in words; empty for nothing."""
+        more = self.found.spent - self.found.limit
+        return amount_words(self.found.unit, more) if more > 0 else ""
 
     @property
     def other_limits(self) -> list[str]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from django.urls import path
 
-from agentops.guard import edit_views, regions, stop_views, views
+from agentops.guard import edit_views, preview, regions, stop_views, views
 
 app_name = "guard"
 urlpatterns = [
     path("", views.budget_list, name="budgets"),
     path("new/", edit_views.new_budget, name="new"),
-    path("preview", edit_views.preview, name="preview"),
+    path("preview", preview.preview, name="preview"),
     path("brief", regions.brief, name="brief"),
     path("of-run/<trace:trace_id>/", regions.of_run, name="of_run"),
     path("stops/", stop_views.stops, name="stops"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -20,7 +20,7 @@ from agentops.budgets import actions
 from agentops.budgets.actions import UnsoundRaise
 from agentops.budgets.models import Budget, Raise
 from agentops.domain.budgets import CALENDAR, JOIN, Period, Unit
-from agentops.guard import charts, queries
+from agentops.guard import charts, coverage, queries
 from agentops.guard.forms import RaiseForm
 from agentops.guard.queries import Row
 from agentops.guard.shown import differences, overshoot, scope_line, shown, state_of, title
@@ -29,7 +29,7 @@ from agentops.runs.api import clean, parse_moment, usd
 from agentops.sheets import csv_file, safe_cell
 
 STATES = ("over", "burning", "off")
-SORTS = {"share": "Fullest first", "name": "By name", "refused": "What stopped most"}
+DEFAULT_SORT = "-share"
 MEMBERS_A_PAGE = 20
 
 
@@ -40,7 +40,9 @@ def budget_list(request: HttpRequest) -> HttpResponseBase:
     service, period, action, state = (
         clean(request.GET.get(name, "")) for name in ("service", "period", "action", "state")
     )
-    rows = [_line(row, now) for row in queries.list_budgets(now=now, service=service)]
+    found = queries.list_budgets(now=now, service=service)
+    uncovered = coverage.uncovered((row.rules for row in found), queries.current(), now=now)
+    rows = [_line(row, now, uncovered.get(row.budget.pk)) for row in found]
     tiles = _tiles(rows)
     rows = [
         line
@@ -49,7 +51,7 @@ def budget_list(request: HttpRequest) -> HttpResponseBase:
         and (not action or line["rules"].action.value == action)
         and (not state or line["state"] == state)
     ]
-    rows.sort(key=_order(request.GET.get("sort", "")))
+    _sort(rows, request.GET.get("sort", DEFAULT_SORT))
     if request.GET.get("format") == "csv":
         return _csv(request, rows)
     context = page_context(request) | {
@@ -61,13 +63,14 @@ def budget_list(request: HttpRequest) -> HttpResponseBase:
         "asked": {"service": service, "period": period, "action": action, "state": state},
         "periods": [one.value for one in Period],
         "states": STATES,
+        "sort": DEFAULT_SORT,
         "may_write": has_role(request.user, actions.WRITES),
     }
     part = "#budgets" if request.headers.get("HX-Request") else ""
     return render(request, f"guard/budgets.html{part}", context)
 
 
-def _line(row: Row, now: datetime) -> dict[str, Any]:
+def _line(row: Row, now: datetime, uncovered: float | None) -> dict[str, Any]:
     found = None if row.worst is None else shown(row.worst, queries.pace(row.worst, now=now))
     return {
         "budget": row.budget,
@@ -78,6 +81,8 @@ def _line(row: Row, now: datetime) -> dict[str, Any]:
         "row": row,
         "state": state_of(row, found),
         "overshoot": overshoot(row.rules),
+        "uncovered": uncovered,
+        "each": row.rules.parts[0].value if row.rules.parts else "",
     }
 
 
@@ -93,12 +98,19 @@ def _tiles(rows: Iterable[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _order(sort: str) -> Any:
-    if sort == "name":
-        return lambda line: line["title"].lower()
-    if sort == "refused":
-        return lambda line: -line["row"].refused
-    return lambda line: (line["state"] == "off", -(line["shown"].found.share if line["shown"] else 0.0))
+_ORDERS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "share": lambda line: line["shown"].found.share if line["shown"] else 0.0,
+    "name": lambda line: line["title"].lower(),
+    "burn": lambda line: (line["shown"] and line["shown"].rate) or 0.0,
+    "refused": lambda line: (line["row"].refused_nano, line["row"].refused),
+}
+
+
+def _sort(lines: list[dict[str, Any]], asked: str) -> None:
+    """As asked, the fullest first by default; what is off comes last."""
+    order = _ORDERS.get(asked.removeprefix("-"), _ORDERS["share"])
+    lines.sort(key=order, reverse=asked.startswith("-") or asked not in _ORDERS)
+    lines.sort(key=lambda line: line["state"] == "off")
 
 
 def _csv(request: HttpRequest, rows: Iterable[dict[str, Any]]) -> StreamingHttpResponse:
@@ -164,7 +176,7 @@ def _page(request: HttpRequest, budget: Budget, form: RaiseForm | None = None, *
         "title": title(budget, rules),
         "scope": scope_line(rules),
         "overshoot": overshoot(rules),
-        "uncovered": queries.uncovered(rules, now=now),
+        "uncovered": coverage.uncovered([rules], queries.current(), now=now).get(rules.id),
         "shown": shown(found, pace),
         "alarms": pace.alarms,
         "member": member,
