@@ -26,6 +26,7 @@ from agentops.domain.budgets import (
     Raise,
     Replaced,
     Scope,
+    next_amounts,
     replaced,
 )
 
@@ -91,6 +92,7 @@ class Ceilings:
     replaced: Replaced = NONE_REPLACED
     by_id: Mapping[int, Budget] = field(default_factory=dict)
     _by_service: dict[str, tuple[Budget, ...]] = field(default_factory=dict)
+    _coming: dict[int, tuple[int | None, int | None, int | None]] = field(default_factory=dict)
 
     def counting(self, facts: Facts) -> list[Budget]:
         """The budgets that count a step, whenever it comes; its team is looked up."""
@@ -105,8 +107,19 @@ class Ceilings:
                 if (not budget.scope.services or facts.service in budget.scope.services)
                 and (not budget.scope.team or budget.scope.team == team)
             )
-        facts = facts._replace(team=self.teams.get(facts.service, ""))
-        return [budget for budget in candidates if budget.scope.fits(facts)]
+        return [budget for budget in candidates if budget.scope.fits_run(facts)]
+
+    def coming(self, budget_id: int, member: str, at: datetime) -> tuple[int | None, int | None, int | None]:
+        """At which amounts somebody has to look at a window that is new."""
+        found = self._coming.get(budget_id)
+        if found is None:
+            budget = self.by_id.get(budget_id)
+            if budget is None:
+                return (None, None, None)
+            found = next_amounts(budget, budget.limits_at(member, at), 0.0)
+            if not budget.raises:  # they end with time, and may be of one member
+                self._coming[budget_id] = found
+        return found
 
     def halts_of(self, facts: Facts) -> list[Halt]:
         """The kill switches that stop a step."""

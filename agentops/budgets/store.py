@@ -14,7 +14,7 @@ from psycopg import Cursor
 
 from agentops.budgets.ceilings import Ceilings, Moment
 from agentops.columns import Booleans, Column, Integers, Texts, transpose
-from agentops.domain.budgets import Amounts, Budget, Facts, next_amounts
+from agentops.domain.budgets import ALWAYS, Amounts, Budget, Facts
 
 
 class WindowKey(NamedTuple):
@@ -114,24 +114,24 @@ _TYPES: tuple[type[Column], ...] = (*_KEY_TYPES, *(Integers for _ in (*_SUMS, *_
 
 def move(cursor: Cursor[Any], moment: Moment, deltas: Deltas) -> None:
     """Move windows: one statement, and none for nothing."""
-    rows = []
-    for key, delta in sorted(deltas.items()):
-        if any(delta.row):
-            coming = _coming(moment, key)
-            pairs = zip(delta.spent, coming, strict=True)
-            is_due = delta.refused > 0 or any(limit is not None and spent >= limit for spent, limit in pairs)
-            rows.append((*_key_row(key, delta.ends_at, delta.service), *delta.row, *coming, is_due))
+    rows, next_amounts_of = [], moment.ceilings.coming
+    for key in sorted(deltas):
+        delta = deltas[key]
+        if any(row := delta.row):
+            coming = next_amounts_of(key.budget_id, key.member, moment.at)
+            is_due = delta.refused > 0 or _reaches(delta.spent, coming)
+            rows.append((*_key_row(key, delta.ends_at, delta.service), *row, *coming, is_due))
     if rows:
         cursor.execute(MOVE, transpose(_TYPES, rows))
 
 
-def _coming(moment: Moment, key: WindowKey) -> tuple[int | None, int | None, int | None]:
-    """At which amounts somebody has to look at a window that is new."""
-    budget = moment.ceilings.by_id.get(key.budget_id)
-    return (None,) * 3 if budget is None else next_amounts(budget, budget.limits_at(key.member, moment.at), 0.0)
+def _reaches(spent: Iterable[int], coming: Iterable[int | None]) -> bool:
+    return any(limit is not None and amount >= limit for amount, limit in zip(spent, coming, strict=True))
 
 
 def _key_row(key: WindowKey, ends_at: datetime | None, service: str) -> tuple[Any, ...]:
+    if key.starts_at is ALWAYS:
+        return (key.budget_id, key.member, 0, None, service)
     end = None if ends_at is None else int(ends_at.timestamp())
     return (key.budget_id, key.member, int(key.starts_at.timestamp()), end, service)
 
@@ -150,7 +150,8 @@ def open_windows(
     cursor: Cursor[Any], moment: Moment, windows: Mapping[WindowKey, tuple[datetime | None, str]]
 ) -> dict[WindowKey, tuple[Amounts, Amounts]]:
     """Lock windows until the end of the transaction, each with its end and service; what is spent and held in each."""
-    rows = [(*_key_row(key, *windows[key]), *_coming(moment, key)) for key in sorted(windows)]
+    coming, at = moment.ceilings.coming, moment.at
+    rows = [(*_key_row(key, *windows[key]), *coming(key.budget_id, key.member, at)) for key in sorted(windows)]
     cursor.execute(OPEN, transpose(_OPEN_TYPES, rows))
     return {WindowKey(*row[:3]): (Amounts(*row[3:6]), Amounts(*row[6:9])) for row in cursor.fetchall()}
 

@@ -1,4 +1,4 @@
-"""What the frame of every page shows besides the page: the environments one can choose, how many alerts fire."""
+"""What the frame of every page shows besides it: environments to choose, how many alerts fire, what is stopped."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from django.utils.functional import SimpleLazyObject
 
 from agentops.alerts.queries import count_firing
 from agentops.costs.models import Dimension, SpendDaily
+from agentops.guard.queries import list_stops
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -26,6 +27,7 @@ def frame(request: HttpRequest) -> dict[str, Any]:
     return {
         "environments": SimpleLazyObject(lambda: list_environments(chosen, now=timezone.now())),
         "alerts_firing": SimpleLazyObject(count_firing),
+        "stopped": SimpleLazyObject(list_stops),
     }
 
 

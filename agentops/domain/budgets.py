@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Literal, NamedTuple, cast
 from zoneinfo import ZoneInfo
 
@@ -127,8 +127,14 @@ class Scope:
         """Whether a step is counted; what is ``APART`` only where its environment is named."""
         return (
             (not self.services or facts.service in self.services)
-            and (facts.environment == self.environment if self.environment else facts.environment not in APART)
             and (not self.team or facts.team == self.team)
+            and self.fits_run(facts)
+        )
+
+    def fits_run(self, facts: Facts) -> bool:
+        """Whether a step is counted, if its service and team fit."""
+        return (
+            (facts.environment == self.environment if self.environment else facts.environment not in APART)
             and (not self.feature or facts.feature == self.feature)
             and (not self.user or facts.user == self.user)
             and (not self.session or facts.session == self.session)
@@ -188,8 +194,7 @@ class Budget:
     @property
     def parts(self) -> tuple[Each, ...]:
         """What a member is made of: whose window it is, and of which run or session."""
-        own = Each(self.period.value) if self.period in _LIVES else None
-        return tuple(part for part in dict.fromkeys((self.each, own)) if part is not None)
+        return _parts(self.each, self.period)
 
     def is_on(self, at: datetime) -> bool:
         """Whether it counts what comes at a moment."""
@@ -198,8 +203,10 @@ class Budget:
     def member(self, facts: Facts) -> str | None:
         """Whose window a step counts in; ``None`` when it does not say, and so has none."""
         # Values are what senders say: none may pass for two of them.
-        values = [cast("str", getattr(facts, part)).replace(JOIN, "\ufffd") for part in self.parts]
-        return JOIN.join(values) if all(values) else None
+        values = [cast("str", getattr(facts, part)) for part in _names(self.each, self.period)]
+        if not all(values):
+            return None
+        return JOIN.join(value.replace(JOIN, "\ufffd") if JOIN in value else value for value in values)
 
     def window(self, at: datetime) -> tuple[datetime, datetime | None]:
         """The window at a moment: its start, and its end unless it has none, in UTC."""
@@ -254,6 +261,17 @@ class Replaced(NamedTuple):
         return at is not None and not any(
             one.is_on(at) and service in one.scope.services for one in self.own if _life(one) is life
         )
+
+
+@cache
+def _parts(each: Each | None, period: Period) -> tuple[Each, ...]:
+    own = Each(period.value) if period in _LIVES else None
+    return tuple(part for part in dict.fromkeys((each, own)) if part is not None)
+
+
+@cache
+def _names(each: Each | None, period: Period) -> tuple[str, ...]:
+    return tuple(part.value for part in _parts(each, period))
 
 
 def _life(budget: Budget) -> Period | None:

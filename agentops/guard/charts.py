@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from typing import Any
+from urllib.parse import urlencode
 
-from agentops.domain.budgets import ALWAYS, NANO, Unit
+from agentops.domain.budgets import ALWAYS, NANO, Position, Unit
 from agentops.guard.queries import Pace, Standing
 
 EMPTY = "Nothing was spent in this window yet."
+#: Windows that a history has room for at least, and how much of its window's length a bar is wide.
+FEWEST_DRAWN, _BAR = 8, 0.84
 _LINE = {"type": "scatter", "mode": "lines"}
 
 
@@ -44,7 +47,7 @@ def course(found: Standing, pace: Pace, *, now: datetime, zone: tzinfo) -> dict[
     ]
     if pace.forecast is not None and end is not None and now < end:
         traces += _outlook(found, pace, latest, end, zone)
-    return {"traces": traces, "layout": _layout(unit), "empty": EMPTY}
+    return {"traces": traces, "layout": _layout(unit, zone), "empty": EMPTY}
 
 
 def _outlook(found: Standing, pace: Pace, now: datetime, end: datetime, zone: tzinfo) -> list[dict[str, Any]]:
@@ -76,26 +79,41 @@ def _outlook(found: Standing, pace: Pace, now: datetime, end: datetime, zone: tz
     ]
 
 
-def history(windows: Sequence[Standing], unit: Unit, limit: int | None, zone: tzinfo) -> dict[str, Any]:
-    """What windows came to, one after the other, against the limit of today."""
+def history(windows: Sequence[Standing], unit: Unit, limit: int | None, zone: tzinfo, member: str) -> dict[str, Any]:
+    """What windows came to, one after the other, against the limit of today; each bar leads to its window."""
     place = list(Unit).index(unit)
-    found = list(reversed(windows))
-    x = [_local(one.position.starts_at, zone) for one in found]
+    found = [one.position for one in reversed(windows) if one.position.ends_at is not None]
+    layout = _layout(unit, zone) | {"bargap": 0}
+    if not found:
+        return {"traces": [], "layout": layout, "empty": "No window is over yet."}
     traces: list[dict[str, Any]] = [
         {
             "type": "bar",
             "name": "spent",
             "series": 0,
-            "x": x,
-            "y": [_height(unit, one.position.spent[place]) for one in found],
+            "x": [_local(one.starts_at, zone) for one in found],
+            "y": [_height(unit, one.spent[place]) for one in found],
+            # A bar is as wide as its window is long, less a gap.
+            "offset": 0,
+            "width": [_length(one) * _BAR for one in found],
+            "customdata": [urlencode({"member": member, "start": one.starts_at.isoformat()}) for one in found],
             "hovertemplate": _hover(unit),
         }
     ]
-    if limit is not None and x:
-        y = _height(unit, limit)
-        line = {"width": 1.6}
-        traces.append({**_LINE, "name": "limit", "tone": "critical", "line": line, "x": [x[0], x[-1]], "y": [y, y]})
-    return {"traces": traces if found else [], "layout": _layout(unit), "empty": "No window is over yet."}
+    end = found[-1].ends_at
+    assert end is not None
+    # Few windows are not drawn as wide as the card.
+    begin = min(found[0].starts_at, end - FEWEST_DRAWN * (end - found[-1].starts_at))
+    layout["xaxis"] |= {"range": [_local(begin, zone), _local(end, zone)]}
+    if limit is not None:
+        traces.append(_level("limit", limit, unit, (begin, end), zone, tone="critical"))
+    return {"traces": traces, "layout": layout, "empty": EMPTY}
+
+
+def _length(position: Position) -> float:
+    """How long a window is, in milliseconds."""
+    assert position.ends_at is not None
+    return (position.ends_at - position.starts_at) / timedelta(milliseconds=1)
 
 
 def _level(
@@ -126,6 +144,8 @@ def _hover(unit: Unit) -> str:
     return "$%{y:,.4~f}" if unit is Unit.USD else "%{y:,} " + unit.value
 
 
-def _layout(unit: Unit) -> dict[str, Any]:
+def _layout(unit: Unit, zone: tzinfo) -> dict[str, Any]:
     ticks = {"tickprefix": "$"} if unit is Unit.USD else {}
-    return {"yaxis": {"rangemode": "tozero", **ticks}, "showlegend": False}
+    # Times are those of the budget's zone, and say so.
+    xaxis = {"hoverformat": f"%d %b %H:%M {zone}"}
+    return {"xaxis": xaxis, "yaxis": {"rangemode": "tozero", **ticks}, "showlegend": False}

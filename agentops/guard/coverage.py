@@ -99,7 +99,7 @@ FROM budget_reservation WHERE granted_at >= %b AND granted_at < %b AND state = A
 
 
 def passed(found: Standing, *, now: datetime) -> Passed | None:
-    """What passed a window by, as far as that can be told: ``None`` of one that is too long ago or has too many steps."""
+    """What passed a window by; ``None`` where that cannot be told: too long ago, or too many steps."""
     position = found.position
     oldest = now - KEPT
     has_beginning = position.ends_at is not None or not position.budget.parts

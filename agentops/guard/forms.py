@@ -164,7 +164,7 @@ class StopForm(forms.Form):
     """The kill switch."""
 
     what = forms.ChoiceField(choices=Stop.What.choices)
-    value = forms.CharField(label="Which", max_length=512)
+    value = forms.CharField(label="Which", max_length=512, widget=forms.TextInput(attrs={"list": "services"}))
     reason = forms.CharField(label="Why", max_length=MAX_NOTE_CHARS)
 
 

@@ -35,7 +35,8 @@ WIDTH, HEIGHT, HIGHEST = 1_000, 120, 3
 @require_role(actions.WRITES)
 def preview(request: HttpRequest) -> HttpResponse:
     """What the ceiling of the form would have done, as a region of it."""
-    form, context = BudgetForm(request.POST), {"days": rehearse.DAYS, "waits": True}
+    form = BudgetForm(request.POST)
+    context: dict[str, Any] = {"days": rehearse.DAYS, "waits": True}
     if form.is_valid() and not form.definition().limits_nothing:
         try:
             budget = check(form.definition()).as_budget()
@@ -68,6 +69,7 @@ def _told(budget: Budget, found: Rehearsal) -> dict[str, Any]:
             for one in found.exceeded[:NAMED]
         ],
         "zone": budget.zone,
+        "each": budget.parts[0].value if budget.parts else "",
         "thresholds": [(share, count) for share, count in found.thresholds.items() if share < 1],
         "usual": amount_words(unit, found.median[place]) if found.windows else "",
         "high": amount_words(unit, found.p95[place]) if found.windows else "",

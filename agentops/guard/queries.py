@@ -157,9 +157,14 @@ WITH w AS (
         row_number() OVER (PARTITION BY w.budget_id ORDER BY {_SHARE} DESC, w.touched_at DESC) AS place,
         count(*) OVER (PARTITION BY w.budget_id) AS members,
         count(*) FILTER (WHERE {_SHARE} >= 1) OVER (PARTITION BY w.budget_id) AS over
-    FROM unnest(%b::bigint[], %b::timestamptz[]) AS k (budget_id, starts_at)
-    JOIN budget_window w USING (budget_id, starts_at) JOIN budgets_budget b ON b.id = w.budget_id
-    WHERE w.ends_at IS NOT NULL OR w.member = '' OR w.began_at > now() - interval '2 days'
+    FROM (
+        SELECT w.* FROM unnest(%b::bigint[], %b::timestamptz[]) AS k (budget_id, starts_at)
+        JOIN budget_window w USING (budget_id, starts_at) WHERE w.ends_at IS NOT NULL
+        UNION ALL SELECT w.* FROM unnest(%b::bigint[]) AS k (budget_id) JOIN budget_window w USING (budget_id)
+        WHERE w.ends_at IS NULL AND w.began_at > now() - interval '2 days'
+        UNION ALL SELECT w.* FROM unnest(%b::bigint[]) AS k (budget_id) JOIN budget_window w USING (budget_id)
+        WHERE w.ends_at IS NULL AND w.member = '' AND w.began_at <= now() - interval '2 days'
+    ) AS w JOIN budgets_budget b ON b.id = w.budget_id
 ), refused AS (
     SELECT budget_id, sum(refused) AS refused, sum(refused_nano) AS refused_nano FROM budget_window
     WHERE refused > 0 GROUP BY budget_id
@@ -178,7 +183,7 @@ def _tops(found: Sequence[rules.Budget], now: datetime) -> dict[int, tuple[Stand
     if not ids:
         return {}
     with books_cursor() as cursor:
-        cursor.execute(TOPS, [ids, starts, ids])
+        cursor.execute(TOPS, [ids, starts, ids, ids, ids])
         rows = cursor.fetchall()
         cursor.execute(COURSES, _columns([row[:3] for row in rows if row[2] is not None]))
         courses: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
@@ -329,15 +334,16 @@ class Refused:
 REFUSALS = """
 SELECT minute, cause, cause_id, service, member, run, session, "user", feature, agent, what, count, estimate_nano,
     message, latest_at
-FROM budget_refusal WHERE (%b::text = '' OR (cause = %b AND cause_id = %b)) AND (%b::text = '' OR service = %b)
+FROM budget_refusal WHERE (%b::text = '' OR (cause = %b AND (%b::bigint = 0 OR cause_id = %b)))
+    AND (%b::text = '' OR service = %b)
 ORDER BY minute DESC, latest_at DESC LIMIT %b
 """
 
 
 def list_refusals(*, cause: str = "", cause_id: int = 0, service: str = "", limit: int = 100) -> list[Refused]:
-    """What was refused last: by a budget, by a kill switch, or anything."""
+    """What was refused last: by a budget, by a kill switch (one or all), or anything."""
     with books_cursor() as cursor:
-        cursor.execute(REFUSALS, [cause, cause, cause_id, service, service, limit])
+        cursor.execute(REFUSALS, [cause, cause, cause_id, cause_id, service, service, limit])
         return [Refused(*row) for row in cursor.fetchall()]
 
 
@@ -352,6 +358,29 @@ def list_stops(*, active: bool = True, limit: int = 200) -> list[Stop]:
     """Kill switches that are on, or were."""
     rows = Stop.objects.select_related("stopped_by", "lifted_by").filter(lifted_at__isnull=active)
     return list(rows.order_by("-id")[:limit])
+
+
+class RefusedSince(NamedTuple):
+    """What a kill switch has refused: steps, what they might have cost, the last one."""
+
+    steps: int
+    estimate_nano: int
+    latest_at: datetime
+
+
+BY_STOPS = """
+SELECT cause_id, sum(count)::bigint, sum(estimate_nano)::bigint, max(latest_at)
+FROM budget_refusal WHERE cause = 'kill_switch' AND cause_id = ANY(%b::bigint[]) GROUP BY cause_id
+"""
+
+
+def refused_by_stops(ids: Sequence[int]) -> dict[int, RefusedSince]:
+    """What kill switches have refused, by their ids; those that have not are left out."""
+    if not ids:
+        return {}
+    with books_cursor() as cursor:
+        cursor.execute(BY_STOPS, [list(ids)])
+        return {pk: RefusedSince(*rest) for pk, *rest in cursor.fetchall()}
 
 
 LATELY = """

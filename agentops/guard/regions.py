@@ -24,7 +24,7 @@ BRIEF, OF_RUN = 4, 6
 
 @require_safe
 def brief(request: HttpRequest) -> HttpResponse:
-    """The fullest ceilings, and what is stopped."""
+    """The fullest ceilings."""
     now = timezone.now()
     rows = [row for row in queries.list_budgets(now=now, include_off=False) if row.worst is not None]
     rows.sort(key=lambda row: -(row.worst.share if row.worst else 0.0))
@@ -33,8 +33,14 @@ def brief(request: HttpRequest) -> HttpResponse:
         for row in rows[:BRIEF]
         if row.worst is not None
     ]
-    context = {"lines": lines, "total": len(rows), "stops": queries.list_stops(limit=5)}
+    context = {"lines": lines, "total": len(rows)}
     return render(request, "guard/brief.html", context)
+
+
+@require_safe
+def stopped(request: HttpRequest) -> HttpResponse:
+    """What is stopped, for the head of every page."""
+    return render(request, "components/stopped.html", {"stopped": queries.list_stops()})
 
 
 @require_safe

@@ -16,13 +16,14 @@ from psycopg.errors import QueryCanceled
 
 from agentops.budgets import recount
 from agentops.columns import books_cursor
-from agentops.domain.budgets import JOIN, Amounts, Budget
+from agentops.domain.budgets import CALENDAR, JOIN, Amounts, Budget
 from agentops.domain.rehearsal import Rehearsal, Spell, rehearse
 from agentops.guard import queries
 
 DAYS, HOUR = 30, timedelta(hours=1)
-#: Hours of members that are read at most, the latest ones, and how long that may take.
-MAX_SPELLS, TIMEOUT = 200_000, "SET LOCAL statement_timeout = '8s'"
+#: Hours of members that are read at most, the latest ones: of runs and sessions, each of which has a window of its own,
+#: and of others; and how long that may take.
+MAX_LIVES, MAX_SPELLS, TIMEOUT = 60_000, 150_000, "SET LOCAL statement_timeout = '8s'"
 _NAMES = {"user": 'r."user"', "feature": "r.feature", "session": "r.session", "run": "encode(r.trace_id, 'hex')"}
 
 
@@ -46,8 +47,9 @@ def rehearsal_of(budget: Budget, *, now: datetime) -> Rehearsed:
     try:
         with transaction.atomic(), books_cursor() as cursor:
             cursor.execute(TIMEOUT)
-            cursor.execute(_statement(budget), {**parameters, "from": from_, "until": now})
-            if cursor.rowcount < MAX_SPELLS:
+            most = MAX_SPELLS if budget.period in CALENDAR else MAX_LIVES
+            cursor.execute(_statement(budget), {**parameters, "from": from_, "until": now, "most": most})
+            if cursor.rowcount < most:
                 return Rehearsed(rehearse(_spells(cursor, budget), budget, from_, now))
             # The first hour that was read may have had more.
             since = next(_spells(cursor, budget)).at + HOUR
@@ -66,7 +68,7 @@ SELECT * FROM (
     SELECT date_trunc('hour', r.started_at, 'UTC') AS hour{columns}, sum(r.cost_nano)::bigint,
         sum(r.input_tokens + r.output_tokens)::bigint, sum(r.steps)::bigint, count(*)
     FROM runs r WHERE r.started_at >= %(from)s AND r.started_at < %(until)s AND {recount.FITS}{known}
-    GROUP BY {places} ORDER BY 1 DESC LIMIT {MAX_SPELLS}
+    GROUP BY {places} ORDER BY 1 DESC LIMIT %(most)s
 ) AS latest ORDER BY hour
 """
 

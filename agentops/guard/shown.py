@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from django.utils import timezone
 
-from agentops.budgets.models import Budget, Change
+from agentops.budgets.models import Budget, Change, Raise
 from agentops.budgets.reservations import is_trace_id
 from agentops.domain.budgets import (
     JOIN,
@@ -24,6 +24,7 @@ from agentops.domain.budgets import (
 )
 from agentops.domain.budgets import Budget as Rules
 from agentops.domain.burn import Burning
+from agentops.guard.coverage import Passed
 from agentops.guard.queries import Pace, Row, Standing, rate_over
 
 #: How far a bar reaches beyond what is largest on it, and into how many parts it is cut.
@@ -216,6 +217,23 @@ def overshoot(rules: Rules) -> str:
         "$0 while estimates hold: every step is held before it is made. Beyond that, exactly what steps cost more than "
         "their estimates, what is settled after its time, and what agents spend that do not ask."
     )
+
+
+def passed_words(found: Standing, passed: Passed) -> list[tuple[str, str, str]]:
+    """What is spent in a window by how it came there: name, amount, and what that means."""
+    amounts = (
+        ("By steps that asked", passed.asked, "Each was held before it was made."),
+        ("Beyond their estimates", passed.beyond, "Of that: what steps cost more than was held for them."),
+        ("Settled late", passed.late, "Of that: told after it was held no longer."),
+        ("By agents that did not ask", passed.unasked, "Spans without a reservation: counted, and held by nothing."),
+    )
+    return [(name, amount_words(found.unit, amount), words) for name, amount, words in amounts]
+
+
+def raise_words(raised: Raise) -> str:
+    """By how much a limit is raised."""
+    extra = (raised.extra_nano, raised.extra_tokens, raised.extra_steps)
+    return ", ".join(amount_words(unit, amount) for unit, amount in zip(Unit, extra, strict=True) if amount)
 
 
 def state_of(row: Row, found: Shown | None) -> str:

@@ -12,6 +12,7 @@ from agentops.accounts.roles import has_role, require_role, who
 from agentops.budgets import actions
 from agentops.budgets.actions import UnsoundStop
 from agentops.budgets.models import Stop
+from agentops.catalog.models import Service
 from agentops.guard import queries
 from agentops.guard.forms import StopForm
 from agentops.pages import page_context
@@ -53,9 +54,12 @@ def lift(request: HttpRequest, pk: int) -> HttpResponse:
 
 def _page(request: HttpRequest, form: StopForm, *, status: int = 200) -> HttpResponse:
     active = queries.list_stops()
+    refused = queries.refused_by_stops([one.pk for one in active])
     context = page_context(request) | {
         "form": form,
-        "active": [(one, queries.list_refusals(cause="kill_switch", cause_id=one.pk, limit=5)) for one in active[:20]],
+        "services": Service.objects.order_by("slug").values_list("slug", flat=True)[:500],
+        "active": [(one, refused.get(one.pk)) for one in active],
+        "refusals": queries.list_refusals(cause="kill_switch", limit=15),
         "lifted": queries.list_stops(active=False, limit=30),
         "may_stop": has_role(request.user, actions.STOPS),
     }

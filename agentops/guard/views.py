@@ -13,24 +13,24 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, Stream
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
-from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_POST, require_safe
 
 from agentops.accounts.roles import has_role, require_role, who
 from agentops.budgets import actions
 from agentops.budgets.actions import UnsoundRaise
 from agentops.budgets.models import Budget, Raise
-from agentops.domain.budgets import CALENDAR, JOIN, Period, Unit
+from agentops.domain.budgets import CALENDAR, JOIN, Period, Unit, member_words
 from agentops.guard import charts, coverage, queries
 from agentops.guard.forms import RaiseForm
 from agentops.guard.queries import Row
-from agentops.guard.shown import differences, overshoot, scope_line, shown, state_of, title
+from agentops.guard.shown import differences, overshoot, passed_words, raise_words, scope_line, shown, state_of, title
 from agentops.pages import page_context
 from agentops.runs.api import clean, parse_moment, usd
 from agentops.sheets import csv_file, safe_cell
 
 STATES = ("over", "burning", "off")
 DEFAULT_SORT = "-share"
-MEMBERS_A_PAGE = 20
+MEMBERS_A_PAGE, REFUSALS_SHOWN = 20, 12
 
 
 @require_safe
@@ -178,23 +178,28 @@ def _page(request: HttpRequest, budget: Budget, form: RaiseForm | None = None, *
         "overshoot": overshoot(rules),
         "uncovered": coverage.uncovered([rules], queries.current(), now=now).get(rules.id),
         "shown": shown(found, pace),
-        "alarms": pace.alarms,
         "member": member,
         "start": start,
         "chart": urlencode({"member": member} | ({"start": start.isoformat()} if start else {})),
         "has_course": rules.period in CALENDAR or not rules.parts,
         "members": [shown(one) for one in members[:MEMBERS_A_PAGE]],
+        "less": max(offset - MEMBERS_A_PAGE, 0) if offset else None,
         "more": offset + MEMBERS_A_PAGE if len(members) > MEMBERS_A_PAGE else None,
         "search": search,
         "history": queries.list_history(rules, member, now=now, limit=30),
-        "refusals": queries.list_refusals(cause="budget", cause_id=budget.pk, limit=30),
+        "refusals": queries.list_refusals(cause="budget", cause_id=budget.pk, limit=REFUSALS_SHOWN),
         "changes": [(one, differences(one)) for one in queries.list_changes(budget=budget, limit=50)],
-        "raises": raises,
+        "raises": [(one, raise_words(one), member_words(rules, one.member)) for one in raises],
+        "raised": [(one, raise_words(one)) for one in raises if _is_in_force(one, member, now)],
         "form": form or RaiseForm(initial={"until": now + timedelta(hours=4), "member": member}),
         "may_write": may_write,
     }
     part = "#standing" if request.headers.get("HX-Request") else ""
     return render(request, f"guard/budget.html{part}", context, status=status)
+
+
+def _is_in_force(raised: Raise, member: str, now: datetime) -> bool:
+    return raised.ended_at is None and now < raised.until and raised.member in ("", member)
 
 
 @require_safe
@@ -207,13 +212,24 @@ def budget_chart(request: HttpRequest, pk: int, which: str) -> JsonResponse:
     if which == "history":
         windows = queries.list_history(rules, member, now=now)
         limit = found.position.limits[list(Unit).index(found.unit)]
-        return JsonResponse(charts.history(windows, found.unit, limit, zone))
+        return JsonResponse(charts.history(windows, found.unit, limit, zone, member))
     before = queries.totals_before(rules, member, found.unit, now=now)
     pace = queries.pace(found, now=now, before=before) if start is None else queries.Pace(None, [], None)
     return JsonResponse(charts.course(found, pace, now=now, zone=zone))
 
 
-@require_http_methods(["POST"])
+@require_safe
+def passed_by(request: HttpRequest, pk: int) -> HttpResponse:
+    """A region: what got past a ceiling in a window, as far as that can be told."""
+    budget, now = _get(pk), timezone.now()
+    rules = queries.rules_of(budget, queries.current())
+    found = queries.standing(rules, _member(request, rules), now=now, start=_start(request))
+    passed = coverage.passed(found, now=now)
+    context = {"parts": passed_words(found, passed) if passed else None, "overshoot": overshoot(rules)}
+    return render(request, "guard/passed.html", context)
+
+
+@require_POST
 @require_role(actions.WRITES)
 def raise_limit(request: HttpRequest, pk: int) -> HttpResponse:
     """Raise the limits of a ceiling, or of one member's, for some time."""

@@ -110,6 +110,7 @@
     const xaxis = { tickformatstops: DATES, ...json.layout?.xaxis }; // a template cannot carry a list
     const layout = { ...json.layout, xaxis, template: template(), uirevision: div.dataset.chartUrl, datarevision: json.revision };
     await Plotly.react(div, traces, layout, CONFIG);
+    lead(div);
     message(div, json.traces.length ? "" : json.empty || "Nothing in this range.");
     legend(div);
     follow(div);
@@ -121,6 +122,16 @@
       if (drawn && target.clientHeight && drawn !== target.clientHeight) Plotly.Plots.resize(target);
     }
   });
+  // A point whose custom data is a query string leads to this page with it.
+  const lead = (div) => {
+    if (div.hasAttribute("data-leads") || !traceOf(div)) return;
+    div.setAttribute("data-leads", "");
+    div.on("plotly_click", ({ points }) => {
+      const query = points.map((point) => point.customdata).find((data) => typeof data === "string");
+      if (query) location.search = query;
+    });
+  };
+  const traceOf = (div) => state.get(div).json.traces.find((trace) => trace.customdata);
   const follow = (div) => div.hasAttribute("data-grows") && heights.observe(div);
   const legend = (div) => {
     const box = document.querySelector(`[data-legend-of="${CSS.escape(div.id)}"]`);

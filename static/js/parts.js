@@ -73,7 +73,11 @@
     const form = event.target;
     if (!form.dataset.confirm || form.dataset.confirmed) return;
     event.preventDefault();
-    if (!(await confirm(form.dataset.confirm, form.dataset.confirmAction))) return;
+    // Some questions name what was typed: "{value}" stands for a field. What is ticked may have more to say.
+    const names = (form.dataset.confirmFields ?? "").split(" ").filter(Boolean);
+    const question = names.reduce((words, name) => words.replace(`{${name}}`, () => form.elements[name].value), form.dataset.confirm);
+    const more = [...form.querySelectorAll("[data-confirm-more]:checked")].map((box) => box.dataset.confirmMore);
+    if (!(await confirm([question, ...more].join(" "), form.dataset.confirmAction))) return;
     // Its region may have been refetched while the question stood there, and only a form in the page can be sent.
     if (!form.isConnected) {
       form.hidden = true;

@@ -21,7 +21,7 @@ import psycopg
 import pytest
 from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
-from tests.e2e.traffic import Sender, example_runs, hostile_run
+from tests.e2e.traffic import Sender, example_runs, hostile_ceilings, hostile_run, refused_step
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ADMIN, VIEWER, PASSWORD = "admin", "onlooker", "correct horse battery"
@@ -45,6 +45,7 @@ class Site:
     step: str
     hostile_run: str
     hostile_step: str
+    budget: str
 
 
 @pytest.fixture(scope="session")
@@ -70,7 +71,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
                 _wait_for(f"{url}/healthz", process, home / "web.log")
                 sender = Sender(url, key)
                 manage = partial(_manage, environment)
-                yield Site(url, sender, manage, *example_runs(sender), *hostile_run(sender))
+                runs = (*example_runs(sender), *hostile_run(sender))
+                budget = manage("shell", "--verbosity", "0", "--command", hostile_ceilings()).split()[-1]
+                refused_step(sender)
+                yield Site(url, sender, manage, *runs, budget)
             finally:
                 process.terminate()
                 with suppress(subprocess.TimeoutExpired):

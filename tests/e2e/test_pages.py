@@ -32,6 +32,8 @@ PAGES = (
     "/prices/", "/prices/new/?kind=model", "/prices/mapping/", "/prices/mapping/new/", "/prices/unpriced/",
     "/prices/repricing/", "/alerts/", "/alerts/?state=resolved&kind=loop.repeat", "/alerts/silences/",
     "/watch/rules/", "/watch/rules/*/", "/watch/rules/nobody/knows/",
+    "/budgets/", "/budgets/?state=off&sort=name", "/budgets/new/", "/budgets/{budget}/", "/budgets/{budget}/edit/",
+    "/budgets/1/", "/budgets/stops/",
 )  # fmt: skip
 
 

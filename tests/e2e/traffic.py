@@ -36,6 +36,13 @@ class Sender:
             assert answer.status == 200
             assert content_type != "application/json" or "partialSuccess" not in json.load(answer)
 
+    def ask(self, **said: Any) -> str:
+        """Ask the guard for a step; its decision."""
+        headers = {"content-type": "application/json", "authorization": f"Bearer {self.key}"}
+        request = urllib.request.Request(f"{self.url}/api/v1/guard/check", json.dumps(said).encode(), headers)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return str(json.load(answer)["decision"])
+
     def send(self, service: str, *spans: dict[str, Any]) -> None:
         """Send spans of one service."""
         resource = {"attributes": _attributes({"service.name": service, "deployment.environment.name": "production"})}
@@ -115,3 +122,28 @@ def hostile_run(sender: Sender) -> tuple[str, str]:
     sender.send(HOSTILE, root, model, tool)
     sender.send(ENDLESS, span(ENDLESS, {**call(ENDLESS), "user.id": ENDLESS, "gen_ai.agent.name": ENDLESS}))
     return trace, str(model["spanId"])
+
+
+def hostile_ceilings() -> str:
+    """What a shell runs to make a budget, a raise and a kill switch of hostile texts; it prints the budget's id."""
+    return f"""
+from datetime import timedelta
+from django.utils import timezone
+from agentops.budgets import actions
+from agentops.budgets.definitions import Definition
+from agentops.domain.budgets import Action, Amounts, Each, Period
+text, until = {HOSTILE!r}, timezone.now() + timedelta(days=1)
+wanted = Definition(Period.DAY, Action.STOP, name=text, each=Each.USER, limit_nano=10**6, note=text, count_past=True)
+budget = actions.create(wanted=wanted, by=None)
+actions.raise_limit(budget=budget, extra=Amounts(1), until=until, reason=text, by=None)
+actions.stop(what="user", value=text + "!", reason=text, by=None)
+print(budget.pk)
+"""
+
+
+def refused_step(sender: Sender) -> None:
+    """Ask for a step that no ceiling and no kill switch lets through, of hostile names."""
+    step = {"kind": "llm", "model": HOSTILE}
+    for user in (HOSTILE, f"{HOSTILE}!"):
+        said = {"service": HOSTILE, "user": user, "session": HOSTILE, "agent": HOSTILE, "step": step}
+        assert sender.ask(**said, estimate={"cost_usd": "0.5"}) == "stop"

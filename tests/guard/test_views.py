@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from agentops import columns
 from agentops.accounts.models import Role, User
 from agentops.budgets import actions
 from agentops.budgets.models import Budget, Raise, Stop
@@ -18,9 +20,12 @@ from agentops.domain.budgets import Amounts
 from tests.budgets.making import make_budget, usd
 from tests.budgets.test_windows import call, ingest
 from tests.factories import RunFactory
-from tests.guard.asking import RUN, check
+from tests.guard.asking import RUN, check, settle
+from tests.guard.counting import Counting
 
 pytestmark = pytest.mark.django_db
+#: Of the largest page: the session and its user, the frame, and what it shows.
+MOST_STATEMENTS = 18
 HOSTILE = "<img src=x onerror=alert(1)>\"'{{ 7|add:7 }}"
 
 
@@ -63,17 +68,58 @@ def test_every_ceiling_is_listed_with_where_it_stands(admin: Client) -> None:
     assert ">Small<" not in text_of(admin, "/budgets/", period="day")
 
 
-def test_the_list_takes_a_constant_number_of_statements(admin: Client) -> None:
+@pytest.fixture
+def statements(admin: Client, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], int]:
+    """How many statements a page takes, those of the books' cursors among them."""
+    monkeypatch.setattr(columns, "Cursor", Counting)
+
+    def count(address: str) -> int:
+        text_of(admin, address)
+        before = Counting.count
+        with CaptureQueriesContext(connection) as captured:
+            text_of(admin, address)
+        return len(captured) + Counting.count - before
+
+    return count
+
+
+def test_the_list_takes_a_constant_number_of_statements(statements: Callable[[str], int]) -> None:
     counts = []
     for more in (1, 8):
         for n in range(more):
             make_budget("1.00", name=f"Budget {more} {n}", each="user", period="day")
         check(user="ana")
-        text_of(admin, "/budgets/")
-        with CaptureQueriesContext(connection) as captured:
-            text_of(admin, "/budgets/")
-        counts.append(len(captured))
+        counts.append([statements(address) for address in ("/budgets/", "/budgets/brief")])
     assert counts[0] == counts[1]
+    assert max(counts[1]) <= MOST_STATEMENTS
+
+
+def test_the_list_is_sorted_as_asked_and_what_is_off_comes_last(admin: Client) -> None:
+    for name, limit, off in (("Roomy", "9.00", False), ("Tight", "0.70", False), ("Absent", "0.60", True)):
+        make_budget(limit, name=name, is_off=off, period="day")
+    ingest(call(1, "0.60"))
+
+    def order(sort: str) -> list[str]:
+        page = text_of(admin, "/budgets/", sort=sort, period="day")
+        return sorted(("Roomy", "Tight", "Absent"), key=lambda name: page.index(f">{name}<"))
+
+    assert order("-share") == order("nonsense") == ["Tight", "Roomy", "Absent"]
+    assert order("share") == ["Roomy", "Tight", "Absent"]
+    assert order("-name") == ["Tight", "Roomy", "Absent"]
+
+
+def test_a_page_takes_as_many_statements_for_many_windows(statements: Callable[[str], int]) -> None:
+    budget = make_budget("5.00", each="user", period="day")
+    addresses = (f"/budgets/{budget.pk}/", f"/budgets/{budget.pk}/passed", "/budgets/stops/", "/budgets/brief")
+    counts = []
+    for users in (1, 12):
+        for n in range(users):
+            check(user=f"user {users} {n}", run=RUN)
+            actions.stop(what="user", value=f"user {users} {n}", reason="so", by=None)
+            check(user=f"user {users} {n}", run=RUN)
+        counts.append([statements(address) for address in addresses])
+    assert counts[0] == counts[1]
+    assert max(counts[1]) <= MOST_STATEMENTS
 
 
 def test_the_list_is_a_csv_file_without_formulas(admin: Client) -> None:
@@ -145,6 +191,12 @@ def test_a_budget_is_changed_and_a_default_keeps_what_it_counts(admin: Client) -
     assert admin.get(f"/budgets/{default.pk}/edit/").status_code == 200
 
 
+def test_whoever_switches_a_default_off_reads_what_is_lost(admin: Client) -> None:
+    default = Budget.objects.get(is_default=True, period="session")
+    page = text_of(admin, f"/budgets/{default.pk}/edit/")
+    assert 'data-confirm-more="Switched off, nothing stops a runaway session' in page
+
+
 def test_before_saving_the_form_shows_what_the_last_days_would_have_been(admin: Client) -> None:
     for n in range(6):
         RunFactory(user=f"user-{n}", cost_nano=usd("0.50"), started_at=timezone.now() - timedelta(days=n + 1))
@@ -153,6 +205,7 @@ def test_before_saving_the_form_shows_what_the_last_days_would_have_been(admin: 
     assert "user glutton" in page
     assert "when it would have been stopped" in page
     assert "$6.50" in page
+    assert 'aria-label="6 windows against the limit of $2.50; 1 reached it"' in page
     waiting = admin.post("/budgets/preview", {"period": "day"}).content.decode()
     assert "as soon as there is a limit" in waiting
 
@@ -168,6 +221,49 @@ def test_a_limit_is_raised_and_the_raise_ended(admin: Client) -> None:
     raised = Raise.objects.get()
     admin.post(f"/budgets/{budget.pk}/raises/{raised.pk}/end")
     assert check()["decision"] == "stop"
+
+
+def test_a_window_says_what_of_it_was_asked_for(admin: Client) -> None:
+    budget = make_budget("5.00", name="All", period="day")
+    settle(check(run="r")["reservation"], cost_usd="0.17", outcome="ok")
+    ingest(call(1, "0.60"))
+    region = text_of(admin, f"/budgets/{budget.pk}/passed")
+    for words in ("By steps that asked", "$0.17", "Beyond their estimates", "$0.070", "did not ask", "$0.60"):
+        assert words in region
+    (bars, _) = admin.get(f"/budgets/{budget.pk}/chart/history").json()["traces"]
+    assert all("start=" in query for query in bars["customdata"])
+
+
+def test_a_run_shows_its_ceilings_and_who_stopped_it(admin: Client) -> None:
+    check(run=RUN, session="s", user="ana")
+    address = f"/budgets/of-run/{RUN}/"
+    asked = {"service": "research-assistant", "session": "s", "user": "ana"}
+    region = text_of(admin, address, **asked)
+    for words in ("Any run", "Any session", "$24.90", f"?what=run&amp;value={RUN}", "?what=session&amp;value=s"):
+        assert words in region
+    assert "Stopped:" not in region
+    actions.stop(what="user", value="ana", reason="too loud", by=None)
+    assert "too loud" in text_of(admin, address, **asked)
+    assert "Stop this run" not in text_of(signed_in(Role.VIEWER), address, **asked)
+
+
+def test_every_page_says_what_is_stopped(admin: Client) -> None:
+    assert 'id="stopped"' in text_of(admin, "/runs/")
+    assert "Stopped: " not in text_of(admin, "/runs/")
+    actions.stop(what="service", value="checkout", reason="it sends mails", by=None)
+    for address in ("/runs/", "/spend/", "/budgets/", "/budgets/stopped"):
+        page = text_of(admin, address)
+        assert "Stopped: service checkout" in page
+        assert "it sends mails" in page
+
+
+def test_a_kill_switch_says_what_it_has_refused_since(admin: Client) -> None:
+    actions.stop(what="user", value="ana", reason="too loud", by=None)
+    for run in ("a", "b"):
+        check(user="ana", run=run)
+    page = text_of(admin, "/budgets/stops/")
+    assert "2 steps" in page
+    assert "$0.20 not spent" in page
 
 
 def test_a_responder_stops_and_lifts(admin: Client) -> None:
@@ -200,7 +296,13 @@ def test_hostile_names_stay_text(admin: Client) -> None:
     budget = make_budget("0.05", name=HOSTILE, each="user")
     check(user=HOSTILE[:20], session=HOSTILE, feature=HOSTILE)
     actions.stop(what="user", value=HOSTILE, reason=HOSTILE, by=None)
-    for address in ("/budgets/", f"/budgets/{budget.pk}/", "/budgets/stops/", f"/budgets/{budget.pk}/edit/"):
+    for address in (
+        "/budgets/",
+        f"/budgets/{budget.pk}/",
+        "/budgets/stops/",
+        f"/budgets/{budget.pk}/edit/",
+        "/budgets/stopped",
+    ):
         page = text_of(admin, address)
         assert "<img src=x" not in page
         assert 'onerror=alert(1)>"' not in page

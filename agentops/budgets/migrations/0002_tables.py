@@ -31,7 +31,7 @@ CREATE TABLE budget_window (
     PRIMARY KEY (budget_id, member, starts_at)
 ) WITH (fillfactor = 70);
 CREATE INDEX budget_window_due ON budget_window (budget_id) WHERE is_due;
-CREATE INDEX budget_window_latest ON budget_window (budget_id, starts_at DESC);
+CREATE INDEX budget_window_latest ON budget_window (budget_id, starts_at DESC) WHERE ends_at IS NOT NULL;
 CREATE INDEX budget_window_began ON budget_window (budget_id, began_at DESC) WHERE ends_at IS NULL;
 CREATE INDEX budget_window_refused ON budget_window (budget_id) WHERE refused > 0;
 
