@@ -133,7 +133,9 @@ from agentops.budgets import actions
 from agentops.budgets.definitions import Definition
 from agentops.domain.budgets import Action, Amounts, Each, Period
 text, until = {HOSTILE!r}, timezone.now() + timedelta(days=1)
-wanted = Definition(Period.DAY, Action.STOP, name=text, each=Each.USER, limit_nano=10**6, note=text, count_past=True)
+wanted = Definition(
+    Period.DAY, Action.STOP, name=text, services=(text,), each=Each.USER, limit_nano=10**6, note=text, count_past=True
+)
 budget = actions.create(wanted=wanted, by=None)
 actions.raise_limit(budget=budget, extra=Amounts(1), until=until, reason=text, by=None)
 actions.stop(what="user", value=text + "!", reason=text, by=None)
