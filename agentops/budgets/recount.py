@@ -15,10 +15,10 @@ from psycopg import Cursor
 
 from agentops.budgets import reservations
 from agentops.budgets.ceilings import Moment
-from agentops.budgets.reservations import HELD, SETTLED, Reservation
+from agentops.budgets.reservations import HELD, SETTLED, Reservation, stays
 from agentops.budgets.store import Deltas, WindowKey, move, windows_of
 from agentops.columns import Texts, transpose
-from agentops.domain.budgets import ALWAYS, APART, CALENDAR, NOTHING, Amounts, Budget, Facts
+from agentops.domain.budgets import ALWAYS, APART, CALENDAR, NOTHING, Amounts, Budget, Each, Facts
 from agentops.domain.spans import DEFAULT_ENVIRONMENT
 
 #: A step counts at most so long before its span comes.
@@ -117,8 +117,18 @@ SELECT {reservations.COLUMNS}, coalesce(nullif(r.environment, ''), u.environment
 FROM budget_reservation r
 LEFT JOIN runs u ON u.trace_id = CASE WHEN r.run ~ '^[0-9a-f]{{32}}$' THEN decode(r.run, 'hex') END
     AND u.service = r.service
-WHERE r.granted_at >= %s AND (r.state = {HELD} OR (r.state = {SETTLED} AND NOT r.is_counted))
+WHERE r.granted_at >= %s AND (r.state = {HELD} OR (r.state = {SETTLED}
+    AND (NOT r.is_counted OR (%s AND r.run <> '' AND r.run !~ '^[0-9a-f]{{32}}$'))))
 ORDER BY r.id FOR UPDATE OF r
+"""
+# What was granted in an open window before its budget began to count is in it no more, however it ends.
+LEAVE = """
+UPDATE budget_reservation AS r SET windows = (
+    SELECT coalesce(jsonb_agg(w ORDER BY place), '[]') FROM jsonb_array_elements(r.windows)
+        WITH ORDINALITY AS u (w, place)
+    WHERE NOT ((w ->> 0)::bigint = %(budget)s AND (w ->> 2)::bigint = %(start)s))
+WHERE r.granted_at >= %(begin)s AND r.granted_at < %(since)s AND NOT r.is_counted
+    AND r.windows @> jsonb_build_array(jsonb_build_array(%(budget)s::bigint))
 """
 POINT = """
 UPDATE budget_reservation AS r SET windows = u.windows::jsonb
@@ -133,13 +143,18 @@ def recount(cursor: Cursor[Any], moment: Moment, budget: Budget) -> None:
     """
     cursor.execute(FORGET, [budget.id, moment.at])
     deltas = Deltas()
-    end = budget.window(moment.at)[1]
+    start, end = budget.window(moment.at)
+    if (begin := since(budget, moment.at)) > start:
+        left = {"budget": budget.id, "begin": start, "start": int(start.timestamp()), "since": begin}
+        cursor.execute(LEAVE, left)
     for key, amounts in sums(cursor, moment, budget, moment.at).items():
         deltas.of(key, ends_at=end).spend(amounts)
     repointed = []
     for reservation, facts in _under_way(cursor, budget, moment.at):
         others = [key for key in reservation.windows if key.budget_id != budget.id]
         found = [key for one, key, _ in windows_of(moment.ceilings, facts, moment.at) if one.id == budget.id]
+        if reservation.is_counted:
+            found = [key for key in found if stays(reservation, key, moment.ceilings)]
         for key in found:
             delta = deltas.of(key, ends_at=end, service=reservation.service)
             if reservation.is_open:
@@ -189,8 +204,8 @@ def recount_past(cursor: Cursor[Any], moment: Moment, budget: Budget) -> int:
 
 
 def _under_way(cursor: Cursor[Any], budget: Budget, at: datetime) -> list[tuple[Reservation, Facts]]:
-    """What was granted in the open windows and is not counted by spans, with all that is known of it."""
-    cursor.execute(UNDER_WAY, [since(budget, at)])
+    """What was granted in the open windows and counts there by itself, with all that is known of it."""
+    cursor.execute(UNDER_WAY, [since(budget, at), Each.RUN in budget.parts])
     found = []
     for *row, environment, user, feature, session in cursor.fetchall():
         reservation = reservations.read(row)

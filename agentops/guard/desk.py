@@ -16,7 +16,7 @@ from hashlib import blake2b
 from typing import Any
 
 import psycopg
-from django.db import DatabaseError, close_old_connections
+from django.db import DatabaseError, DataError, IntegrityError, close_old_connections
 from pydantic import ValidationError
 
 from agentops.guard import grants
@@ -40,6 +40,9 @@ TOPIC = "budgets"
 TIMEOUTS = "SET statement_timeout = '3s'; SET lock_timeout = '2s'; SET idle_in_transaction_session_timeout = '10s'"
 BUSY = "The guard is busy; try again."
 NO_DATABASE = "The guard's database is not available; try again."
+
+#: What the database says of what it is given, whoever else is well.
+_ABOUT_VALUES = (psycopg.DataError, psycopg.IntegrityError, DataError, IntegrityError)
 
 Answer = dict[str, Any] | Refused
 
@@ -121,22 +124,23 @@ class Desk:
 
     def _answer(self, questions: Sequence[Question]) -> None:
         failure: Refused | None = None
+        is_one_to_blame = True
         try:
             self._commit(questions)
-        except (psycopg.Error, DatabaseError) as error:
-            log.warning("the guard cannot answer now: %s", error)
-            failure = Refused(503, NO_DATABASE)
         except Collided:
             failure = Refused(503, BUSY)
+        except (psycopg.Error, DatabaseError) as error:
+            log.warning("the guard cannot answer now: %s", error)
+            failure, is_one_to_blame = Refused(503, NO_DATABASE), isinstance(error, _ABOUT_VALUES)
         except Exception:
-            if len(questions) > 1:  # one of them is to blame: answer the others
-                for question in questions:
-                    self._answer([question])
-                return
             log.exception("the guard failed")
             failure = Refused(503, "The guard failed; try again.")
         finally:
             close_old_connections()
+        if failure is not None and is_one_to_blame and len(questions) > 1:  # the others have an answer
+            for question in questions:
+                self._answer([question])
+            return
         for question in questions:
             question.done(failure or question.of.answer or Refused(503, BUSY))
 

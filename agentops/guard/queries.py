@@ -410,11 +410,16 @@ def prune(*, now: datetime, days: int) -> None:
         cursor.execute("DELETE FROM guard_reconciliation WHERE at < %s", [now - timedelta(days=7)])
         cursor.execute("DELETE FROM guard_missed WHERE minute < %s", [now - timedelta(days=7)])
         cursor.execute("DELETE FROM budget_refusal WHERE minute < %s", [before])
-        cursor.execute("DELETE FROM budget_window WHERE touched_at < %s", [before])
+        cursor.execute(OVER, {"before": before})
         cursor.execute("DELETE FROM budget_sample WHERE at < %s", [before])
         cursor.execute(THIN, [now - timedelta(days=2)])
 
 
+# What is spent in total is not forgotten because nobody asks any more, nor is a month that is not over.
+OVER = """
+DELETE FROM budget_window AS w WHERE w.touched_at < %(before)s AND coalesce(w.ends_at < %(before)s, NOT EXISTS (
+    SELECT FROM budgets_budget b WHERE b.id = w.budget_id AND b.period = 'total' AND b.each NOT IN ('run', 'session')))
+"""
 # Of each hour that is long past the last sample tells enough.
 THIN = """
 DELETE FROM budget_sample AS s WHERE at < %s AND EXISTS (

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_CEILING, Decimal, InvalidOperation
 from typing import Annotated, Any, Literal
 
 from ninja import Field, Schema
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
 from agentops.domain.budgets import JOIN, NANO
 from agentops.runs.api import Moment, rfc3339, usd
@@ -28,6 +28,14 @@ def _name(value: str) -> str:
     return value.strip()
 
 
+def _key(value: str) -> str:
+    """What an answer is known again by: nothing is no key."""
+    if not (key := _name(value)):
+        message = "a key has at least one character that is no space"
+        raise ValueError(message)
+    return key
+
+
 def _nano(value: object) -> int:
     """Nano-dollars of a decimal string, rounded up: an estimate holds."""
     if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
@@ -41,7 +49,7 @@ def _nano(value: object) -> int:
     if not amount.is_finite() or not 0 <= amount <= MAX_USD:
         message = f"between 0 and {MAX_USD:,} dollars are possible"
         raise ValueError(message)
-    return -int(-amount * NANO // 1)
+    return int((amount * NANO).to_integral_value(ROUND_CEILING))
 
 
 def _hex(digits: int) -> Any:
@@ -58,8 +66,10 @@ def _hex(digits: int) -> Any:
 Name = Annotated[str, Field(max_length=MAX_NAME_CHARS), AfterValidator(_name)]
 Tokens = Annotated[int, Field(ge=0, le=MAX_TOKENS, strict=True)]
 Usd = Annotated[int, BeforeValidator(_nano), Field(json_schema_extra={"type": "string", "example": "0.0123"})]
-TraceId = Annotated[str, _hex(32)]
-SpanId = Annotated[str, _hex(16)]
+# Questions are told apart by their JSON, which no bytes fit into.
+_AS_HEX = PlainSerializer(bytes.hex, return_type=str, when_used="json-unless-none")
+TraceId = Annotated[str, _hex(32), _AS_HEX]
+SpanId = Annotated[str, _hex(16), _AS_HEX]
 
 
 class Asked(BaseModel):
@@ -108,7 +118,7 @@ class CheckIn(Asked):
     environment: Name = ""
     step: StepIn
     estimate: EstimateIn = Field(default_factory=EstimateIn)
-    idempotency_key: Annotated[str, Field(min_length=1, max_length=MAX_KEY_CHARS), AfterValidator(_name)] | None = None
+    idempotency_key: Annotated[str, Field(min_length=1, max_length=MAX_KEY_CHARS), AfterValidator(_key)] | None = None
     ttl_seconds: Annotated[int, Field(ge=1, le=MAX_TTL_SECONDS)] = TTL_SECONDS
     trace_id: TraceId | None = Field(None, description="Of the span of this very call, when it is known already.")
     span_id: SpanId | None = None

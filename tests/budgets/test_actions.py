@@ -12,7 +12,7 @@ from agentops.accounts.models import Team
 from agentops.budgets import actions
 from agentops.budgets.actions import UnsoundRaise, UnsoundStop
 from agentops.budgets.definitions import Definition, UnsoundBudget, definition_of
-from agentops.budgets.models import Budget, Change
+from agentops.budgets.models import Budget, Change, Reservation
 from agentops.catalog.models import Service
 from agentops.columns import books_cursor
 from agentops.domain.budgets import Action, Amounts, Each, Period
@@ -65,6 +65,37 @@ def test_what_counts_otherwise_is_counted_anew() -> None:
     assert changed.before is not None
     assert changed.after is not None
     assert (changed.before["each"], changed.after["each"]) == (None, "user")
+
+
+@pytest.mark.parametrize("how", ["off and on", "effective later"])
+@pytest.mark.parametrize("end", ["cancelled", "settled", "expired", "a span"])
+def test_what_was_granted_before_a_budget_counts_is_never_taken_out_of_it(how: str, end: str) -> None:
+    budget = actions.create(wanted=TOTAL, by=None)
+    before = check(run=RUN, estimate={"cost_usd": "0.80"})["reservation"]
+    if how == "off and on":
+        budget = actions.change(budget=budget, wanted=replace(definition_of(budget), is_off=True), by=None)
+        budget = actions.change(budget=budget, wanted=replace(definition_of(budget), is_off=False), by=None)
+    else:
+        later = replace(definition_of(budget), effective_from=timezone.now())
+        budget = actions.change(budget=budget, wanted=later, by=None)
+    if end == "expired":
+        Reservation.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+    elif end == "a span":
+        ingest(call(1, "0.50", reservation_id=before))
+    else:
+        settle(before, outcome="ok" if end == "settled" else "cancelled")
+    decided = [check(estimate={"cost_usd": "0.40"})["decision"] for _ in range(3)]
+    assert decided == ["allow", "warn", "stop"]
+    assert windows(budget) == {"": (0, usd("0.80"))}
+
+
+def test_a_run_that_is_named_otherwise_than_its_trace_is_counted_anew_with_its_step() -> None:
+    budget = actions.create(wanted=replace(TOTAL, each=Each.RUN), by=None)
+    ingest(call(1, "0.04", reservation_id=check(run="order 17")["reservation"]))
+    counted = windows(budget)
+    assert counted == {"order 17": (usd("0.04"), 0), RUN: (usd("0.04"), 0)}
+    budget = actions.change(budget=budget, wanted=replace(definition_of(budget), services=(SERVICE,)), by=None)
+    assert windows(budget) == counted
 
 
 def test_nothing_changed_leaves_no_record() -> None:

@@ -17,7 +17,7 @@ from agentops.budgets.store import Deltas, move
 from agentops.columns import books_cursor
 from agentops.domain.budgets import Amounts
 from agentops.domain.spans import Cost, Kind, PriceSource, Span, TokenUsage
-from agentops.guard import reconciliation
+from agentops.guard import queries, reconciliation
 from agentops.ingest.booking import Entry, book
 from tests.budgets.making import make_budget, usd, windows
 from tests.guard.asking import RUN, SERVICE, check, settle
@@ -194,6 +194,18 @@ def _some(found: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
 
 def test_amounts_add_up() -> None:
     assert Amounts(1, 2, 3).plus(Amounts(1, 1, 1)).minus(Amounts(2, 3, 4)) == Amounts()
+
+
+def test_what_is_spent_in_total_is_not_forgotten_because_nobody_asked_for_long() -> None:
+    total, month = make_budget("0.10"), make_budget("0.10", period="month")
+    run, hour = make_budget("0.10", each="run"), make_budget("0.10", period="hour")
+    settle(check(run=RUN)["reservation"])
+    with books_cursor() as cursor:
+        cursor.execute("UPDATE budget_window SET touched_at = now() - interval '91 days'")
+        cursor.execute("UPDATE budget_window SET ends_at = touched_at WHERE budget_id = %s", [hour.pk])
+    queries.prune(now=timezone.now(), days=90)
+    assert [bool(windows(one)) for one in (total, month, run, hour)] == [True, True, False, False]
+    assert check()["decision"] == "stop"
 
 
 def test_windows_agree_with_their_rows_and_one_that_does_not_is_found() -> None:

@@ -8,14 +8,17 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from decimal import Decimal
+from queue import Queue
 from typing import Any
 
 import psycopg
 import pytest
 from django.db import connection
+from django.test import Client as DjangoClient
 
 from agentops.accounts.actions import create_ingest_key
-from agentops.guard.desk import Desk, check_of, settlement_of
+from agentops.guard import grants
+from agentops.guard.desk import Desk, Question, check_of, settlement_of
 from agentops.guard.entrance import CHECK, SETTLE, Entrance, is_guard
 from agentops.guard.round import Refused
 from agentops.ingest.booking import book
@@ -128,6 +131,8 @@ def test_only_two_addresses_are_the_guards() -> None:
     assert is_guard({"method": "POST", "path": CHECK})
     assert not is_guard({"method": "GET", "path": CHECK})
     assert not is_guard({"method": "POST", "path": "/api/v1/guard/stop"})
+    for address in (CHECK, SETTLE):
+        assert DjangoClient().get(address).status_code == 405
 
 
 def test_a_database_that_goes_away_is_not_available_and_comes_back(
@@ -155,8 +160,8 @@ def _nowhere(role: str) -> Any:
     raise psycopg.OperationalError(role)
 
 
-def at_once(desks: int, each: int, **said: Any) -> list[Any]:
-    """So many desks, each asked so often from threads of their own; every answer."""
+def at_once(desks: int, each: int, *, each_desk: int = 4, **said: Any) -> list[Any]:
+    """So many desks, each asked so often from several threads; every answer."""
     answers: list[Any] = []
     lock = threading.Lock()
 
@@ -170,7 +175,7 @@ def at_once(desks: int, each: int, **said: Any) -> list[Any]:
                 answers.append(answer)
 
     running = [Desk() for _ in range(desks)]
-    threads = [threading.Thread(target=ask, args=(desk,)) for desk in running for _ in range(4)]
+    threads = [threading.Thread(target=ask, args=(desk,)) for desk in running for _ in range(each_desk)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -194,6 +199,63 @@ def test_a_key_that_is_used_at_once_by_several_desks_gives_one_reservation() -> 
     answers = at_once(3, 4, idempotency_key="once")
     assert len({answer["reservation"] for answer in answers}) == 1
     assert windows(budget) == {"": (0, usd("0.10"))}
+
+
+def test_a_key_that_somebody_else_has_just_used_is_looked_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    budget = make_budget("2.00")
+    (first,) = at_once(1, 1, idempotency_key="once", each_desk=1)
+    seen = iter([dict])  # in the first look nothing of it is to be seen yet
+    known = grants.known
+    monkeypatch.setattr(grants, "known", lambda cursor, keys: next(seen, None) or known(cursor, keys))
+    assert at_once(1, 1, idempotency_key="once", each_desk=1) == [first]
+    assert next(seen, None) is None
+    assert windows(budget) == {"": (0, usd("0.10"))}
+
+
+def test_a_commit_whose_answer_is_lost_is_asked_for_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    budget = make_budget("2.00")
+    commit, lost = Desk._transaction, []
+
+    def commit_and_lose(desk: Desk, asked: Any) -> None:
+        commit(desk, asked)
+        if not lost:
+            lost.append(True)
+            desk._disconnect()
+            raise psycopg.OperationalError
+
+    monkeypatch.setattr(Desk, "_transaction", commit_and_lose)
+    (answer,) = at_once(1, 1, idempotency_key="once", each_desk=1)
+    assert answer["decision"] == "allow"
+    assert at_once(1, 1, idempotency_key="once", each_desk=1) == [answer]
+    assert (lost, windows(budget)) == ([True], {"": (0, usd("0.10"))})
+
+
+def test_made_up_runs_and_users_make_no_more_than_a_window_each() -> None:
+    each = [make_budget("1", each=each, period="day") for each in ("user", "run")]
+    desk = Desk()
+    told: Queue[Any] = Queue()
+    count = 2_000
+    for n in range(count):
+        desk.put(Question(check_of(body(user=f"u{n}", run=f"{n + 1:032x}"), SERVICE), told.put))
+    decided = Counter(told.get(timeout=30)["decision"] for _ in range(count))
+    desk.close()
+    assert decided == {"allow": count}
+    assert [len(windows(budget)) for budget in each] == [count, count]
+
+
+def test_a_question_that_the_database_cannot_hold_spoils_no_other() -> None:
+    full = make_budget(limit_steps=100, user="ana")
+    at_once(1, 1, user="ana", each_desk=1)
+    with connection.cursor() as cursor:
+        most = "UPDATE budget_window SET reserved_nano = 9223372036854775807 WHERE budget_id = %s"
+        cursor.execute(most, [full.pk])
+    desk = Desk()
+    told: Queue[Any] = Queue()
+    waiting = [Question(check_of(body(user=user), SERVICE), told.put) for user in ("bob", "ana", "cem")]
+    desk._answer(waiting)
+    desk._disconnect()
+    answers = [told.get_nowait() for _ in waiting]
+    assert [one.status if isinstance(one, Refused) else one["decision"] for one in answers] == ["allow", 503, "allow"]
 
 
 def test_spans_that_are_booked_while_their_steps_are_settled_count_once() -> None:

@@ -12,6 +12,7 @@ from agentops.budgets.models import Reservation
 from agentops.guard.desk import check_of
 from agentops.guard.round import Refused
 from tests.budgets.making import decided, make_budget, usd, windows
+from tests.budgets.test_windows import call, ingest
 from tests.guard.asking import RUN, SERVICE, body, check, decide, settle
 from tests.guard.counting import count_statements
 
@@ -95,6 +96,23 @@ def test_the_same_key_gives_the_same_answer_also_after_settlement() -> None:
     settle(first["reservation"], cost_usd="0.01")
     assert check(idempotency_key="a") == first
     assert windows(budget) == {"": (usd("0.01"), 0)}
+
+
+def test_a_step_that_knows_its_span_is_known_by_it() -> None:
+    budget = make_budget("1.00", each="run")
+    ids = {"trace_id": RUN, "span_id": f"{1:016x}"}
+    first = check(run=RUN, idempotency_key="a", **ids)
+    assert check(run=RUN, idempotency_key="a", **ids) == first
+    assert check(run=RUN, idempotency_key="a", **(ids | {"span_id": "fe" * 8})) == 409
+    ingest(call(1, "0.04"))
+    assert windows(budget) == {RUN: (usd("0.04"), 0)}
+
+
+@pytest.mark.parametrize(("said", "nano"), [("0.0000000001", 1), ("0.0000000015", 2), ("0.1", 100_000_000), ("-0", 0)])
+def test_dollars_are_rounded_up_to_the_nano(said: str, nano: int) -> None:
+    budget = make_budget("1.00")
+    check(estimate={"cost_usd": said})
+    assert windows(budget) == {"": (0, nano)}
 
 
 def test_the_same_key_twice_in_one_round_holds_once() -> None:
@@ -207,7 +225,16 @@ def test_another_services_reservation_is_unknown() -> None:
         {"user": "a\0b"},
         {"user": "x" * 1_000},
         {"idempotency_key": ""},
+        {"idempotency_key": "  "},
         {"trace_id": "zz"},
+        {"trace_id": "0" * 32},
+        {"estimate": {"input_tokens": "12"}},
+        {"estimate": {"input_tokens": 12.0}},
+        {"estimate": {"cost_usd": True}},
+        {"estimate": {"cost_usd": "0x10"}},
+        {"estimate": {"cost_usd": "1e-9999999999999999999999"}},
+        {"service": 5},
+        {"step": None},
     ],
 )
 def test_what_cannot_be_asked_is_refused(said: dict[str, Any]) -> None:
