@@ -17,7 +17,7 @@ from agentops.budgets.ceilings import Ceilings, Moment
 from agentops.columns import books_cursor
 from agentops.domain.alerting import Severity, State
 from agentops.domain.budgets import CALENDAR, JOIN, Action, Amounts, Budget, Position, Unit, member_words, title_of
-from agentops.domain.burn import LEAST_SHARE, Burn, Sample, burning
+from agentops.domain.burn import LEAST_SHARE, Burn, Burning, Sample, burning
 from agentops.guard.alarms import EXHAUSTED, RECENT, THRESHOLD, Due, evidence, look, read_due, subjects
 from agentops.guard.shapes import moment_text
 
@@ -133,11 +133,11 @@ def _burns(cursor: Cursor[Any], moment: Moment) -> tuple[list[Signal], list[str]
             start, end = due.position.starts_at, due.position.ends_at
             burns = {one.rule: one for one in burning(samples, limit=limit, start=start, end=end, now=moment.at)}
             since = dict(zip(Burn, row[15:17], strict=True))
-            for rule in Burn:
-                if (one := burns.get(rule)) is not None:
-                    signals.append(_burn_signal(due, rule, one.rate, one.over, one.exhausted_at, moment))
-                elif since[rule] is not None:
-                    over.append(_burn_fingerprint(due, rule))
+            # One window is one alert, which the fast rule tells where both hold.
+            if (one := next(iter(burns.values()), None)) is not None:
+                signals.append(_burn_signal(due, one, moment))
+            elif any(since.values()):
+                over.append(_burn_fingerprint(due))
             now = {rule: (since[rule] or moment.at) if rule in burns else None for rule in Burn}
             if now != since:
                 marks.append((now[Burn.FAST], now[Burn.SLOW], *row[:3]))
@@ -151,34 +151,35 @@ def _unit_of(budget: Budget) -> Unit:
     return next(unit for unit, limit in zip(Unit, budget.limits, strict=True) if limit is not None)
 
 
-def _burn_topic(due: Due, rule: Burn) -> str:
+def _burn_topic(due: Due) -> str:
     position = due.position
-    return f"{position.budget.id}/{position.starts_at.isoformat()}/{rule.value}/{position.member}"
+    return f"{position.budget.id}/{position.starts_at.isoformat()}/{position.member}"
 
 
-def _burn_fingerprint(due: Due, rule: Burn) -> str:
-    return Signal(BURN, Severity.WARN, "", "", due.position.starts_at, topic=_burn_topic(due, rule)).fingerprint
+def _burn_fingerprint(due: Due) -> str:
+    return Signal(BURN, Severity.WARN, "", "", due.position.starts_at, topic=_burn_topic(due)).fingerprint
 
 
-def _burn_signal(due: Due, rule: Burn, rate: float, over: timedelta, exhausted_at: datetime, moment: Moment) -> Signal:
+def _burn_signal(due: Due, burns: Burning, moment: Moment) -> Signal:
     position, budget = due.position, due.position.budget
     whose = member_words(budget, position.member)
-    left = _length(exhausted_at - moment.at)
-    title = f"“{title_of(budget)}”{f' ({whose})' if whose else ''} burns {rate:.1f} times too fast: used up in {left}"
+    left = _length(burns.exhausted_at - moment.at)
+    named = f"“{title_of(budget)}”{f' ({whose})' if whose else ''}"
+    is_page = burns.rule is Burn.FAST and budget.action is Action.STOP and not whose
     return Signal(
         kind=BURN,
-        severity=Severity.PAGE if rule is Burn.FAST and budget.action is Action.STOP and not whose else Severity.WARN,
+        severity=Severity.PAGE if is_page else Severity.WARN,
         service=due.service or next(iter(sorted(budget.scope.services)), ""),
-        title=title,
+        title=f"{named} burns {burns.rate:.1f} times too fast: used up in {left}",
         seen_at=moment.at,
         evidence=evidence(due, position.share)
         | {
-            "burn_rate": round(rate, 2),
-            "rule": rule.value,
-            "over_seconds": int(over.total_seconds()),
-            "exhausted_at": moment_text(exhausted_at),
+            "burn_rate": round(burns.rate, 2),
+            "rule": burns.rule.value,
+            "over_seconds": int(burns.over.total_seconds()),
+            "exhausted_at": moment_text(burns.exhausted_at),
         },
-        topic=_burn_topic(due, rule),
+        topic=_burn_topic(due),
         environment=budget.scope.environment or None,
         **subjects(budget, position.member),
     )
