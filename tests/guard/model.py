@@ -208,6 +208,8 @@ class Model:
                     self.may_pass([key], beyond(span.amounts, step.held if step.state == "held" else step.spent))
             step.is_late = step.is_late or step.state == "expired"
             step.state, step.spent, step.is_counted = "settled", span.amounts, True
+            if step.told and "ids" in step.told[1]:  # it is known by this span's from now on
+                step.told = (span.number, "ids")
         self.spans.append(span)
 
     def match(self) -> None:

@@ -62,10 +62,12 @@ SWITCHES = [("user", "ana"), ("service", "desk"), ("run", TRACES[0]), ("run", "o
 WHO = st.sampled_from(
     [Who(*owner, run) for run, owner in OWNERS.items()] + [Who(*owner, "") for owner in sorted(set(OWNERS.values()))]
 )
+#: Such that limits are met to the token.
+TOKENS = st.sampled_from([0, 1, 99, 100, 200, 201])
 ASKED = st.tuples(
     WHO,
     st.integers(0, 12),
-    st.integers(0, 200),
+    TOKENS,
     st.sampled_from([""] * 12 + ["a", "b", "c", "d"]),
     st.sampled_from([1, 600, 3_600]),
 )
@@ -194,7 +196,7 @@ class Guarded(RuleBasedStateMachine):
     @rule(
         data=st.data(),
         cents=st.integers(0, 16),
-        tokens=st.integers(0, 260),
+        tokens=TOKENS,
         how=st.sampled_from(["ok", "ok", "ok", "says nothing", "error", "cancelled"]),
         tie=st.sampled_from(["", "ids", "answer", "ids of before", "answer of before"]),
         again=st.sampled_from([False, False, False, True]),
@@ -232,7 +234,7 @@ class Guarded(RuleBasedStateMachine):
         data=st.data(),
         run=st.sampled_from([TRACES[0], *TRACES]),
         cents=st.integers(0, 12),
-        tokens=st.integers(0, 200),
+        tokens=TOKENS,
         tie=st.sampled_from(["", "reservation", "reservation", "settlement", "settlement"]),
         is_attributed=st.booleans(),
     )
