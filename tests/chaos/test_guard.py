@@ -22,7 +22,7 @@ from tests.chaos.conftest import RECOVERY_SECONDS, Instance
 pytestmark = pytest.mark.slow
 
 CLIENTS, USERS, SESSIONS, RUNS = 50, 20, 5, 97
-RESERVATIONS = int(os.environ.get("AGENTOPS_CHAOS_RESERVATIONS", "2500"))
+RESERVATIONS = int(os.environ.get("AGENTOPS_CHAOS_RESERVATIONS", "4000"))
 KILLS = 5
 COST, NANO = 10**7, 10**9
 #: Shares of the steps that nobody settles, that are settled when their time is over, and whose spans are sent.
@@ -204,7 +204,7 @@ def test_no_number_of_clients_and_no_kill_passes_a_ceiling(instance: Instance) -
         assert not agent.is_alive()
     took = time.monotonic() - began
     instance.wait()
-    time.sleep(2.5)  # what was forgotten has expired, and somebody has looked
+    _wait_for_what_is_forgotten(instance)
     watcher.is_over.set()
     watcher.join()
     print(f"{RESERVATIONS} in {took:.1f} s, {watcher.looks} looks: {dict(told)}")  # noqa: T201
@@ -226,6 +226,15 @@ def _kill(instance: Instance, rng: random.Random, todo: list[int]) -> None:
         if victims := instance.victims()[kind]:
             with suppress(psutil.NoSuchProcess):
                 rng.choice(victims).kill()
+
+
+def _wait_for_what_is_forgotten(instance: Instance) -> None:
+    """Return once nothing is held any more: somebody looks for what has expired."""
+    deadline = time.monotonic() + RECOVERY_SECONDS
+    with psycopg.connect(instance.database_url, autocommit=True) as database:
+        while database.execute("SELECT FROM budget_reservation WHERE state = 0 LIMIT 1").fetchall():
+            assert time.monotonic() < deadline, "what has expired is still held"
+            time.sleep(0.2)
 
 
 def _windows_are_their_rows(instance: Instance, told: Told) -> None:
