@@ -60,7 +60,7 @@ browser:
 	else echo "NO BROWSER: install Chromium to run the browser tests; they are skipped now." >&2; fi
 
 test: venv-dev browser
-	$(PY) -m pytest -n $(PYTEST_WORKERS) $(PYTEST_ARGS)
+	$(PY) -m pytest -n $(PYTEST_WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 # One target each, so that `make -k` shows everything that is wrong.
 lint: ruff types imports templates migrations settings

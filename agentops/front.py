@@ -23,9 +23,9 @@ MAX_PAGE_BODY_BYTES = MAX_BYTES + 64 * 1024
 
 def build(websockets: Application | None = None) -> Application:
     """The whole application of one web process."""
-    pipeline = Pipeline()
-    receiver = Receiver(pipeline)
-    guard = Entrance(receiver.gate)
+    guard = Entrance()
+    pipeline = Pipeline(guard.is_busy)  # an agent stands still until it is answered; an exporter does not
+    receiver = Receiver(pipeline, guard.gate)
     pages: Application = get_asgi_application()
 
     async def application(scope: Scope, receive: Callable[..., Any], send: Callable[..., Any]) -> None:

@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 #: Questions of one transaction, and of all that may wait.
 MAX_AT_ONCE, MAX_WAITING = 128, 4_000
+#: What the desk answers without being in anybody's way.
+A_FEW = 4
 ATTEMPTS = 5
 #: Pages are told of grants so often at most, in seconds.
 TELL_SECONDS = 1.0
@@ -94,6 +96,11 @@ class Desk:
         if isinstance(found[0], Refused):
             raise found[0]
         return found[0]
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether more than a few wait."""
+        return self._waiting > A_FEW
 
     def close(self) -> None:
         """Answer what waits, then end."""

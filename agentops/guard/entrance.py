@@ -84,6 +84,10 @@ class Entrance:
         self._desk.put(question)
         return await future
 
+    def is_busy(self) -> bool:
+        """Whether more than a few wait for an answer."""
+        return self._desk is not None and self._desk.is_busy
+
     def close(self) -> None:
         """Answer what waits, then end."""
         if self._desk is not None:

@@ -58,6 +58,8 @@ BUSY_SECONDS, LINGER_SHARE, LINGER_SECONDS, LINGER_SPANS = 0.05, 0.3, 0.02, 512
 MAX_SPANS_WAITING = 60_000
 #: Tries of a transaction that collided with another one.
 ATTEMPTS = 4
+#: The writer gives way for as long as it has worked, and for so long at most: telemetry waits, but it is not starved.
+REST_SECONDS = 0.5
 UNKNOWN_SERVICE = "unknown_service"
 NO_DATABASE = "The database is not available; try again."
 MAX_SERVICE_CHARS = 128
@@ -95,11 +97,12 @@ class Result:
 class Pipeline:
     """The books' front door for one process."""
 
-    def __init__(self) -> None:
+    def __init__(self, gives_way: Callable[[], bool] = bool) -> None:
+        """``gives_way`` says whether somebody waits just now who must not: then the writer rests between its turns."""
         self._prices = Current(latest_book, load_prices)
         self._rules = Current(latest_rules, load_rules)
         self._cardinality = Cardinality()
-        self._writer = Writer(self.understand)
+        self._writer = Writer(self.understand, gives_way)
         self._threads = ThreadPoolExecutor(max_workers=1, thread_name_prefix="quarantine")
 
     async def submit(self, batch: Batch) -> Receipt:
@@ -216,8 +219,11 @@ class Writer:
     event loop for each small request costs more than it gains.
     """
 
-    def __init__(self, understand: Callable[[Batch], tuple[list[Entry], list[str]]]) -> None:
+    def __init__(
+        self, understand: Callable[[Batch], tuple[list[Entry], list[str]]], gives_way: Callable[[], bool] = bool
+    ) -> None:
         self._understand = understand
+        self._gives_way = gives_way
         #: ``None`` is the end.
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._held: deque[Job | None] = deque()
@@ -261,6 +267,8 @@ class Writer:
             self._took = self._wrote_at - began
             with self._lock:
                 self._waiting -= sum(job.batch.size + 1 for job in group)
+            if self._gives_way():
+                time.sleep(min(self._took, REST_SECONDS))
         self._disconnect()
 
     def _gather(self, first: Job) -> list[Job]:

@@ -235,10 +235,13 @@ def test_made_up_runs_and_users_make_no_more_than_a_window_each() -> None:
     desk = Desk()
     told: Queue[Any] = Queue()
     count = 2_000
+    assert not desk.is_busy
     for n in range(count):
         desk.put(Question(check_of(body(user=f"u{n}", run=f"{n + 1:032x}"), SERVICE), told.put))
+    assert desk.is_busy, "nothing gives way to it"
     decided = Counter(told.get(timeout=30)["decision"] for _ in range(count))
     desk.close()
+    assert not desk.is_busy
     assert decided == {"allow": count}
     assert [len(windows(budget)) for budget in each] == [count, count]
 

@@ -14,6 +14,7 @@ from agentops.ingest.batch import Batch, Receipt
 from agentops.ingest.booking import Entry
 from agentops.ingest.pipeline import Job, Result, Writer
 
+LARGE = pipeline.MAX_SPANS_PER_TRANSACTION
 SPAN = RawSpan(b"t" * 16, b"s" * 8, b"", "", 1, 2, 0, "", {}, [], "", Resource({}))
 
 
@@ -79,3 +80,16 @@ def test_what_cannot_be_understood_at_all_fails_alone(writer: Writer, monkeypatc
     writer._write([good, bad])
     good.done.assert_called_once_with(Receipt(0))
     bad.done.assert_called_once_with(bug)
+
+
+@pytest.mark.parametrize(("is_asked", "rests"), [(False, []), (True, [0.25, pipeline.REST_SECONDS])])
+def test_who_must_not_wait_is_given_way_for_as_long_as_was_written(
+    monkeypatch: pytest.MonkeyPatch, is_asked: bool, rests: list[float]
+) -> None:
+    writer, rested = Writer(lambda _: ([], []), lambda: is_asked), list[float]()
+    clock = iter([0.0, 1.0, 1.25, 2.0, 3.0, 9.0])  # gathered, begun, written; and once more, for longer than it rests
+    monkeypatch.setattr(pipeline, "time", Mock(monotonic=lambda: next(clock), sleep=rested.append))
+    monkeypatch.setattr(writer, "_write", lambda _: None)
+    writer._held.extend([job(LARGE), job(LARGE), None])
+    writer._run()
+    assert rested == rests
