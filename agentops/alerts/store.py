@@ -13,12 +13,13 @@ from django.db import connection
 
 from agentops.alerts.models import Alert, AlertMove, StormMember
 from agentops.domain.alerting import STORM_WITHIN
+from agentops.locks import Lock
 
 #: A kind and a service.
 Pair = tuple[str, str]
 
 #: Reports about one kind and service follow each other: what a storm is depends on all of them.
-LOCK = "SELECT pg_advisory_xact_lock(4206905, number) FROM unnest(%s::int[]) AS number"
+LOCK = f"SELECT pg_advisory_xact_lock({Lock.ALERTS}, number) FROM unnest(%s::int[]) AS number"
 #: The latest alert of each fingerprint, and what was opened lately of each kind and service.
 CONCERNED = """
 SELECT latest.id FROM unnest(%s::text[]) AS asked(fingerprint) CROSS JOIN LATERAL (

@@ -17,10 +17,11 @@ from agentops.billing.statements import calendar, scope
 from agentops.costs.queries import LONG_TIMEOUT
 from agentops.domain.invoices import GENERIC, Bill, Layout, read_bill
 from agentops.domain.reconciliation import Tolerance
+from agentops.locks import Lock
 
 #: Imports are few, and so are closings. They follow each other: two people who do the same thing do it once.
-LOCK_IMPORTS = "SELECT pg_advisory_xact_lock(4206902)"
-LOCK_CLOSINGS = "SELECT pg_advisory_xact_lock(4206903)"
+LOCK_IMPORTS = f"SELECT pg_advisory_xact_lock({Lock.INVOICES})"
+LOCK_CLOSINGS = f"SELECT pg_advisory_xact_lock({Lock.CLOSINGS})"
 TOTAL = """
 UPDATE billing_closing SET total_nano = coalesce(
     (SELECT sum(cost_nano) FROM billing_charge WHERE closing_id = %(closing)s), 0) WHERE id = %(closing)s

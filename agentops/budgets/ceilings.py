@@ -29,12 +29,11 @@ from agentops.domain.budgets import (
     next_amounts,
     replaced,
 )
+from agentops.locks import Lock
 
-#: The number is arbitrary.
-LOCK = 4206902
 #: Takes the lock, shared, in one statement with the look; it is written down in the migration.
 SHARE = "SELECT at, revision, has_grants FROM budgets_share()"
-ALONE = f"SELECT pg_advisory_xact_lock({LOCK})"
+ALONE = f"SELECT pg_advisory_xact_lock({Lock.CEILINGS})"
 LOOK = """
 SELECT clock_timestamp(), (SELECT revision FROM budgets_revision), EXISTS (SELECT FROM budget_reservation)
 """

@@ -12,13 +12,14 @@ from agentops.accounts.models import Role, User
 from agentops.costs.models import AttributionRule
 from agentops.domain.attribution import Condition, Rule, Rules, check_rule
 from agentops.live.actions import publish
+from agentops.locks import Lock
 
 #: Who may write rules and preview them, and who may move what is booked.
 WRITES, MOVES = Role.OWNER, Role.ADMIN
 #: The live topic of rules and re-attributions.
 TOPIC = "attribution"
 #: Changes follow each other, so that the ids of versions become visible in their order.
-LOCK = "SELECT pg_advisory_xact_lock(4206904)"
+LOCK = f"SELECT pg_advisory_xact_lock({Lock.ATTRIBUTION_RULES})"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

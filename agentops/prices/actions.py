@@ -15,11 +15,12 @@ from agentops.domain.pricebook import Alias, Entry, check_alias, check_entry
 from agentops.domain.pricelist import SOURCE_VERSION
 from agentops.jobs import JobState
 from agentops.live.actions import publish
+from agentops.locks import Lock
 from agentops.prices.models import BookRevision, ModelAlias, PriceEntry, Repricing
 from agentops.prices.store import TOPIC, alias_of, entry_of, fields_of, latest_revision
 
 #: Changes follow each other, so that the ids of revisions become visible in their order.
-LOCK = "SELECT pg_advisory_xact_lock(4206903)"
+LOCK = f"SELECT pg_advisory_xact_lock({Lock.PRICE_BOOK})"
 _Row = TypeVar("_Row", PriceEntry, ModelAlias)
 
 

@@ -23,6 +23,7 @@ from agentops.domain.habits import Habits
 from agentops.domain.hidden import Failure, is_hidden, words_of
 from agentops.domain.spans import COSTED_KINDS, Kind
 from agentops.domain.steps import Step, messages_of, step_of, text_of
+from agentops.locks import Lock
 from agentops.runs import findings, pending
 from agentops.runs.api import from_ns
 from agentops.runs.findings import Place, Scope
@@ -37,8 +38,7 @@ from agentops.watch.streams import MAX_FAILURES, Stream
 
 log = logging.getLogger(__name__)
 
-#: The number is arbitrary: it is the watch's.
-LOCK = "SELECT pg_try_advisory_xact_lock(4206902)"
+LOCK = f"SELECT pg_try_advisory_xact_lock({Lock.WATCH})"
 #: What one look takes at most.
 ROWS, SPANS = 400, 2_000
 #: Steps of a run up to which it is a part of its session: where every hop is a run of its own, runs are small.

@@ -15,6 +15,7 @@ from agentops.current import Current
 from agentops.domain import habits
 from agentops.domain.watchrules import Rules
 from agentops.live.actions import publish
+from agentops.locks import Lock
 from agentops.watch.models import RuleChange
 from agentops.watch.numbers import DEFAULTS, PAIRS, SETTINGS, SWITCHES, Setting, ToolUse
 
@@ -25,7 +26,7 @@ WRITES = Role.OWNER
 #: The live topic of rules and their dry runs.
 TOPIC = "watch_rules"
 #: Decisions follow each other, so that their ids become visible in their order.
-LOCK = "SELECT pg_advisory_xact_lock(4206910)"
+LOCK = f"SELECT pg_advisory_xact_lock({Lock.WATCH_RULES})"
 _OF_DOMAIN = frozenset(Rules.__slots__)
 
 
