@@ -9,7 +9,6 @@ import ssl
 import threading
 from collections.abc import Mapping
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import httpx
 
@@ -38,35 +37,26 @@ class Wire:
         self._client: httpx.Client | None = None
         self._process = os.getpid()
         # A connection belongs to the event loop that opened it; other loops than asyncio's share the one under None.
-        self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = WeakKeyDictionary()
-        self._without_loop: httpx.AsyncClient | None = None
+        self._by_loop: dict[asyncio.AbstractEventLoop | None, httpx.AsyncClient] = {}
 
     def post(self, call: str, body: Mapping[str, Any], *, tries: int) -> dict[str, Any]:
         """Ask, ``tries`` times at most. Raises ``GuardMisconfigured`` at once, ``GuardUnreachable`` after the last."""
-        client, failures = self._sync(), []
+        failures: list[Exception] = []
         for _ in range(tries):
             try:
-                answer = _read(client.post(self._url + call, json=body))
-            except (httpx.HTTPError, RuntimeError) as error:  # the latter when others close it meanwhile
-                failures.append(_named(error))
-                continue
-            if isinstance(answer, dict):
-                return answer
-            failures.append(answer)
+                return _read(self._sync().post(self._url + call, json=body))
+            except (httpx.HTTPError, RuntimeError, _NoAnswer) as error:  # RuntimeError: others closed it meanwhile
+                failures.append(error)
         raise GuardUnreachable(_told(failures))
 
     async def apost(self, call: str, body: Mapping[str, Any], *, tries: int) -> dict[str, Any]:
         """``post`` for coroutines."""
-        client, failures = self._async(), []
+        failures: list[Exception] = []
         for _ in range(tries):
             try:
-                answer = _read(await client.post(self._url + call, json=body))
-            except (httpx.HTTPError, RuntimeError) as error:  # the latter when others close it meanwhile
-                failures.append(_named(error))
-                continue
-            if isinstance(answer, dict):
-                return answer
-            failures.append(answer)
+                return _read(await self._async().post(self._url + call, json=body))
+            except (httpx.HTTPError, RuntimeError, _NoAnswer) as error:  # RuntimeError: others closed it meanwhile
+                failures.append(error)
         raise GuardUnreachable(_told(failures))
 
     def close(self) -> None:
@@ -79,12 +69,8 @@ class Wire:
     async def aclose(self) -> None:
         """Close the connections of this event loop, and those of threads."""
         self.close()
-        loop = _loop()
         with self._lock:
-            if loop is None:
-                client, self._without_loop = self._without_loop, None
-            else:
-                client = self._by_loop.pop(loop, None)
+            client = self._by_loop.pop(_loop(), None)
         if client is not None:
             await client.aclose()
 
@@ -99,20 +85,17 @@ class Wire:
         loop = _loop()
         with self._lock:
             self._notice_fork()
-            found = self._without_loop if loop is None else self._by_loop.get(loop)
-            if found is None:
-                found = httpx.AsyncClient(**self._settings())
-                if loop is None:
-                    self._without_loop = found
-                else:
-                    self._by_loop[loop] = found
-            return found
+            if loop not in self._by_loop:
+                # What a closed loop leaves open cannot be closed any more; kept, it would keep the loop as well.
+                for over in [each for each in self._by_loop if each is not None and each.is_closed()]:
+                    del self._by_loop[over]
+                self._by_loop[loop] = httpx.AsyncClient(**self._settings())
+            return self._by_loop[loop]
 
     def _notice_fork(self) -> None:
         # The parent goes on using its sockets: a child that wrote to them too would read the parent's answers.
         if self._process != os.getpid():
-            self._process, self._client, self._without_loop = os.getpid(), None, None
-            self._by_loop = WeakKeyDictionary()
+            self._process, self._client, self._by_loop = os.getpid(), None, {}
 
     def _settings(self) -> dict[str, Any]:
         return {"headers": self._headers, "timeout": self._timeout, "limits": _LIMITS, "verify": self._context()}
@@ -143,14 +126,19 @@ def _loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-def _read(response: httpx.Response) -> dict[str, Any] | str:
-    """The answer; or in a few words why there is none. Raises where asking again is of no use."""
+class _NoAnswer(Exception):
+    """The guard said something that is no answer; asked again it may give one."""
+
+
+def _read(response: httpx.Response) -> dict[str, Any]:
+    """The answer. Raises ``_NoAnswer``, and a ``GuardError`` where asking again is of no use."""
     status = response.status_code
     if status in _PASSING:
         message = f"The guard has no time for this program (HTTP {status})."
         raise GuardUnreachable(message)
     if status >= 500:
-        return f"HTTP {status}"
+        message = f"HTTP {status}"
+        raise _NoAnswer(message)
     if status >= 300:
         message = f"The guard refused with HTTP {status}: {_detail(response)}"
         raise GuardMisconfigured(message, status=status)
@@ -158,7 +146,10 @@ def _read(response: httpx.Response) -> dict[str, Any] | str:
         answer = response.json()
     except ValueError:
         answer = None
-    return answer if isinstance(answer, dict) else f"HTTP {status} without a JSON object"
+    if not isinstance(answer, dict):
+        message = f"HTTP {status} without a JSON object"
+        raise _NoAnswer(message)
+    return answer
 
 
 def _detail(response: httpx.Response) -> str:
@@ -171,9 +162,6 @@ def _detail(response: httpx.Response) -> str:
         return response.text[:200]
 
 
-def _named(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
-
-
-def _told(failures: list[str]) -> str:
-    return f"The guard could not be asked ({'; '.join(failures)})."
+def _told(failures: list[Exception]) -> str:
+    whys = (str(error) if isinstance(error, _NoAnswer) else f"{type(error).__name__}: {error}" for error in failures)
+    return f"The guard could not be asked ({'; '.join(whys)})."

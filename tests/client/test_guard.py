@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import logging
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from decimal import Decimal
 
+import httpx
 import pytest
 
 from agentops.client import Guard, GuardMisconfigured, GuardUnavailable, Question, Told, Usage
@@ -290,3 +294,44 @@ def test_threads_share_one_guard(guard: Guard, server: ScriptedGuard) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(agent, range(8)))
     assert (len(server.reserved), len(stopped)) == (20, 20)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+def test_event_loops_that_are_over_leave_no_connections_behind(guard: Guard, server: ScriptedGuard) -> None:
+    loops: list[weakref.ref[asyncio.AbstractEventLoop]] = []
+
+    async def ask(*, is_last: bool = False) -> None:
+        loops.append(weakref.ref(asyncio.get_running_loop()))
+        await guard.acheck(LLM)
+        if is_last:
+            await guard.aclose()
+
+    for _ in range(5):
+        asyncio.run(ask())
+    asyncio.run(ask(is_last=True))
+    gc.collect()
+    # Each would be alive with what is still connected in it.
+    assert [loop() for loop in loops] == [None] * 6
+    assert len(server.checks) == 6
+
+
+def test_a_try_after_others_closed_the_guard_has_connections_of_its_own(guard: Guard, server: ScriptedGuard) -> None:
+    def close(_: httpx.Request) -> httpx.Response:
+        guard.close()
+        return httpx.Response(503)
+
+    guard._wire._client = httpx.Client(transport=httpx.MockTransport(close))
+    assert guard.check(LLM).is_answer
+    assert len(server.checks) == 1
+
+
+@pytest.mark.anyio
+async def test_so_has_a_try_of_coroutines(guard: Guard, server: ScriptedGuard) -> None:
+    async def close(_: httpx.Request) -> httpx.Response:
+        await guard.aclose()
+        return httpx.Response(503)
+
+    guard._wire._by_loop[asyncio.get_running_loop()] = httpx.AsyncClient(transport=httpx.MockTransport(close))
+    async with guard:
+        assert (await guard.acheck(LLM)).is_answer
+    assert len(server.checks) == 1
