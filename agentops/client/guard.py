@@ -13,9 +13,9 @@ import ssl
 import threading
 import uuid
 import weakref
-from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -104,28 +104,22 @@ class Guard(Steps):
 
         A stop is a decision like others here, and so is what was decided without an answer.
         """
-        body, missed = self._ask(question)
         try:
-            decision = _decision(self._wire.post("check", body, tries=self._tries))
+            with self._asking(question) as body:
+                decision = _decision(self._wire.post("check", body, tries=self._tries))
         except GuardUnreachable as error:
-            return self._without_answer(missed, error)
-        except BaseException:
-            self._take_back(missed)
-            raise
+            return self._without_answer(error)
         self._hard = decision.hard
         self._flush(AT_ONCE)
         return decision
 
     async def acheck(self, question: Question) -> Decision:
         """``check`` for coroutines."""
-        body, missed = self._ask(question)
         try:
-            decision = _decision(await self._wire.apost("check", body, tries=self._tries))
+            with self._asking(question) as body:
+                decision = _decision(await self._wire.apost("check", body, tries=self._tries))
         except GuardUnreachable as error:
-            return self._without_answer(missed, error)
-        except BaseException:
-            self._take_back(missed)
-            raise
+            return self._without_answer(error)
         self._hard = decision.hard
         await self._aflush(AT_ONCE)
         return decision
@@ -139,11 +133,10 @@ class Guard(Steps):
             answer = self._wire.post("settle", told.body(), tries=1)
         except GuardMisconfigured:
             raise
-        except GuardUnreachable as error:
-            self._keep(told, error)
-            return None
         except BaseException as error:
             self._keep(told, error)
+            if isinstance(error, GuardUnreachable):
+                return None
             raise
         self._flush(AT_ONCE)
         return Settlement.of(answer)
@@ -154,11 +147,10 @@ class Guard(Steps):
             answer = await self._wire.apost("settle", told.body(), tries=1)
         except GuardMisconfigured:
             raise
-        except GuardUnreachable as error:
-            self._keep(told, error)
-            return None
         except BaseException as error:
             self._keep(told, error)
+            if isinstance(error, GuardUnreachable):
+                return None
             raise
         await self._aflush(AT_ONCE)
         return Settlement.of(answer)
@@ -204,8 +196,9 @@ class Guard(Steps):
     def _open(self, question: Question) -> Step:
         return Step(self, question)
 
-    def _ask(self, question: Question) -> tuple[dict[str, Any], Missed]:
-        """The body of a question, the same in all its tries; and what it tells of steps decided without an answer."""
+    @contextmanager
+    def _asking(self, question: Question) -> Iterator[dict[str, Any]]:
+        """The body of a question, the same in all its tries, with what it tells of steps decided without an answer."""
         body = question.body()
         if self._service:
             body["service"] = self._service
@@ -218,17 +211,20 @@ class Guard(Steps):
         with self._lock:
             missed, self._missed = self._missed, Missed()
         if missed:
-            body["missed"] = {"closed": missed.closed, "open": missed.open}
-        return body, missed
+            body["missed"] = asdict(missed)
+        try:
+            yield body
+        except BaseException:
+            with self._lock:
+                self._missed.closed += missed.closed
+                self._missed.open += missed.open
+            raise
 
-    def _take_back(self, missed: Missed) -> None:
-        with self._lock:
-            self._missed.closed += missed.closed
-            self._missed.open += missed.open
-
-    def _without_answer(self, missed: Missed, error: GuardUnreachable) -> Decision:
+    def _without_answer(self, error: GuardUnreachable) -> Decision:
         closed = self._on_unreachable == "closed" or (self._on_unreachable == "auto" and self._hard is not False)
-        self._take_back(replace(missed, closed=missed.closed + closed, open=missed.open + (not closed)))
+        with self._lock:
+            self._missed.closed += closed
+            self._missed.open += not closed
         log.warning("%s The step was %s.", error, "stopped" if closed else "let through unguarded")
         return Decision("stop" if closed else "allow", hard=closed, is_answer=False)
 
@@ -237,34 +233,16 @@ class Guard(Steps):
         log.warning("A settlement waits for the guard: %s", error or type(error).__name__)
 
     def _flush(self, most: int) -> None:
-        for _ in range(most):
-            told = self._outbox.take()
-            if told is None:
-                return
-            try:
-                self._wire.post("settle", told.body(), tries=1)
-            except GuardMisconfigured as error:
-                log.error("A settlement was refused: %s", error)  # noqa: TRY400  (what is wrong is in the message)
-            except BaseException as error:
-                self._outbox.put_back(told)
-                if isinstance(error, GuardUnreachable):
-                    return
-                raise
+        with suppress(GuardUnreachable):
+            for told in self._outbox.some(most):
+                with self._outbox.sending(told):
+                    self._wire.post("settle", told.body(), tries=1)
 
     async def _aflush(self, most: int) -> None:
-        for _ in range(most):
-            told = self._outbox.take()
-            if told is None:
-                return
-            try:
-                await self._wire.apost("settle", told.body(), tries=1)
-            except GuardMisconfigured as error:
-                log.error("A settlement was refused: %s", error)  # noqa: TRY400  (what is wrong is in the message)
-            except BaseException as error:
-                self._outbox.put_back(told)
-                if isinstance(error, GuardUnreachable):
-                    return
-                raise
+        with suppress(GuardUnreachable):
+            for told in self._outbox.some(most):
+                with self._outbox.sending(told):
+                    await self._wire.apost("settle", told.body(), tries=1)
 
 
 def _decision(answer: Mapping[str, Any]) -> Decision:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+from agentops.client.errors import GuardMisconfigured
 from agentops.client.questions import Told
 
 log = logging.getLogger("agentops.client")
@@ -34,12 +37,31 @@ class Outbox:
                 self.lost += 1
                 log.error("A settlement was given up: %d wait for a guard that does not answer.", self._capacity)
 
-    def take(self) -> Told | None:
-        """The oldest one, for whoever sends it now."""
-        with self._lock:
-            return self._waiting.popleft() if self._waiting else None
+    def some(self, most: int) -> Iterator[Told]:
+        """Take the oldest ones, each when it is about to be sent."""
+        for _ in range(most):
+            with self._lock:
+                if not self._waiting:
+                    return
+                told = self._waiting.popleft()
+            yield told
 
-    def put_back(self, told: Told) -> None:
-        """Keep one that was taken and could not be sent, before all others."""
-        with self._lock:
-            self._waiting.appendleft(told)
+    @contextmanager
+    def sending(self, told: Told) -> Iterator[None]:
+        """Keep one that was taken, before all others, unless it is sent within, or refused."""
+        try:
+            with giving_up():
+                yield
+        except BaseException:
+            with self._lock:
+                self._waiting.appendleft(told)
+            raise
+
+
+@contextmanager
+def giving_up() -> Iterator[None]:
+    """Give up a settlement that is refused within: its step is made already, and nobody is stopped for it."""
+    try:
+        yield
+    except GuardMisconfigured as error:
+        log.error("A settlement was refused: %s", error)  # noqa: TRY400  (what is wrong is in the message)

@@ -6,7 +6,6 @@ nested, a transport among it, knows the run it belongs to and the step it may be
 
 from __future__ import annotations
 
-import logging
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,10 +17,9 @@ from typing import Any, Protocol, Self, TypeVar
 
 from agentops.client import telemetry
 from agentops.client.answers import Decision, Reason, Settlement
-from agentops.client.errors import GuardMisconfigured, stop_of
+from agentops.client.errors import stop_of
+from agentops.client.outbox import giving_up
 from agentops.client.questions import Kind, Outcome, Question, Told, Usage, Whose, dollars, hash_of
-
-log = logging.getLogger("agentops.client")
 
 
 class Asking(Protocol):
@@ -210,10 +208,8 @@ class Step:
         """
         told = self._told(usage, outcome, dollars(cost_usd), model, response_id, tokens)
         if told is not None:
-            try:
+            with giving_up():
                 self.settlement = self.guard.settle(told)
-            except GuardMisconfigured as error:
-                log.error("A settlement was refused: %s", error)  # noqa: TRY400  (what is wrong is in the message)
         return self.settlement
 
     async def asettle(
@@ -229,10 +225,8 @@ class Step:
         """``settle`` for coroutines."""
         told = self._told(usage, outcome, dollars(cost_usd), model, response_id, tokens)
         if told is not None:
-            try:
+            with giving_up():
                 self.settlement = await self.guard.asettle(told)
-            except GuardMisconfigured as error:
-                log.error("A settlement was refused: %s", error)  # noqa: TRY400  (what is wrong is in the message)
         return self.settlement
 
     def __enter__(self) -> Self:
