@@ -14,7 +14,16 @@ from psycopg import Cursor
 from agentops.accounts.models import Role, User
 from agentops.budgets import ceilings
 from agentops.budgets.ceilings import ALONE, DECIDED, Moment
-from agentops.budgets.definitions import NARROWED, Definition, UnsoundBudget, check, definition_of
+from agentops.budgets.definitions import (
+    MAX_COUNT,
+    MAX_NANO,
+    MAX_VALUE_CHARS,
+    NARROWED,
+    Definition,
+    UnsoundBudget,
+    check,
+    definition_of,
+)
 from agentops.budgets.models import MAX_NOTE_CHARS, Budget, Change, Raise, Stop
 from agentops.budgets.recount import recount, recount_past
 from agentops.budgets.retune import retune
@@ -28,7 +37,6 @@ WRITES = Role.ADMIN
 STOPS = Role.RESPONDER
 TOPIC = "budgets"
 LONGEST_RAISE = timedelta(days=92)
-MAX_VALUE_CHARS = 512
 
 
 class UnsoundRaise(ValueError):
@@ -102,7 +110,7 @@ def raise_limit(
     *, budget: Budget, extra: Amounts, until: datetime, reason: str, by: User | None, member: str = ""
 ) -> Raise:
     """Raise the limits of a budget, or of one member's, until a moment. Raises ``UnsoundRaise``."""
-    reason = reason.strip()[:MAX_NOTE_CHARS]
+    reason = _words(reason)
     if not reason:
         message = "Say why: whoever reads the record has to understand it."
         raise UnsoundRaise(message)
@@ -150,7 +158,7 @@ def end_raises_due(*, now: datetime) -> int:
 
 def stop(*, what: str, value: str, reason: str, by: User | None) -> Stop:
     """Throw the kill switch; thrown again, its reason is the new one. Raises ``UnsoundStop``."""
-    value, reason = value.strip(), reason.replace("\0", "").strip()[:MAX_NOTE_CHARS]
+    value, reason = value.strip(), _words(reason)
     if what not in Stop.What.values:
         message = "A service, a session, a user or a run can be stopped."
         raise UnsoundStop(message)
@@ -175,7 +183,7 @@ def lift(*, thrown: Stop, by: User | None, reason: str = "") -> Stop:
         thrown = Stop.objects.select_for_update().get(pk=thrown.pk)
         if thrown.lifted_at is None:
             thrown.lifted_at, thrown.lifted_by = moment.at, by
-            thrown.lifted_reason = reason.replace("\0", "").strip()[:MAX_NOTE_CHARS]
+            thrown.lifted_reason = _words(reason)
             thrown.save()
             before = {"what": thrown.what, "value": thrown.value, "reason": thrown.reason}
             _note(Change.Subject.STOP, thrown.pk, "lifted", by, moment.at, before=before, reason=thrown.lifted_reason)
@@ -186,6 +194,8 @@ def _check_raise(extra: Amounts, until: datetime, now: datetime) -> None:
     message = ""
     if any(amount < 0 for amount in extra) or not any(extra):
         message = "Raise it by something: dollars, tokens or steps."
+    elif extra.nano > MAX_NANO or max(extra.tokens, extra.steps) > MAX_COUNT:
+        message = "That is no limit any more."
     elif until <= now:
         message = "That moment is past."
     elif until - now > LONGEST_RAISE:
@@ -258,5 +268,10 @@ def _note(
         what=what,
         before=before,
         after=after,
-        reason=reason.replace("\0", "").strip()[:MAX_NOTE_CHARS],
+        reason=_words(reason),
     )
+
+
+def _words(text: str) -> str:
+    """What somebody says, as it is kept."""
+    return text.replace("\0", "").strip()[:MAX_NOTE_CHARS]

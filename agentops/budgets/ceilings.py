@@ -101,10 +101,7 @@ class Ceilings:
                 self._by_service.clear()
             team = self.teams.get(facts.service, "")
             candidates = self._by_service[facts.service] = tuple(
-                budget
-                for budget in self.budgets
-                if (not budget.scope.services or facts.service in budget.scope.services)
-                and (not budget.scope.team or budget.scope.team == team)
+                budget for budget in self.budgets if budget.scope.fits_service(facts.service, team)
             )
         return [budget for budget in candidates if budget.scope.fits_run(facts)]
 
@@ -167,13 +164,6 @@ def known(cursor: Cursor[Any], revision: int | None) -> Ceilings:
             if found.revision != wanted:
                 found = _known = load(cursor, wanted)
     return found
-
-
-def forget() -> None:
-    """Read the ceilings anew the next time, whatever the revision."""
-    global _known  # noqa: PLW0603
-    with _lock:
-        _known = Ceilings(-1)
 
 
 def load(cursor: Cursor[Any], revision: int) -> Ceilings:

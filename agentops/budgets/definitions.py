@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from math import isfinite
 from typing import Any
-from zoneinfo import ZoneInfo, available_timezones
 
 from agentops.budgets.models import MAX_NAME_CHARS, MAX_NOTE_CHARS, Budget
 from agentops.domain import budgets as rules
 from agentops.domain.budgets import JOIN, Action, Each, Period
+from agentops.pages import find_zone
 
 MAX_THRESHOLDS, MAX_SERVICES, MAX_VALUE_CHARS = 10, 100, 512
 #: No ceiling is higher: what is above has no use, and sums stay far below what the database holds.
@@ -149,13 +149,8 @@ def _problems(wanted: Definition) -> Iterator[tuple[str, str]]:
     for name, most in (("name", MAX_NAME_CHARS), ("note", MAX_NOTE_CHARS)):
         if len(getattr(wanted, name)) > most or "\0" in getattr(wanted, name):
             yield name, f"At most {most} characters."
-    try:
-        if wanted.timezone not in available_timezones():
-            yield "timezone", "There is no such time zone: write it like Europe/Berlin."
-        else:
-            ZoneInfo(wanted.timezone)
-    except (ValueError, OSError):
-        yield "timezone", "There is no such time zone."
+    if find_zone(wanted.timezone) is None:
+        yield "timezone", "There is no such time zone: write it like Europe/Berlin."
     if wanted.expires_at and wanted.effective_from and wanted.expires_at <= wanted.effective_from:
         yield "expires_at", "It would expire before it begins."
 

@@ -204,13 +204,6 @@ class Reservation(models.Model):
     ``spent_*`` what the settlement said. ``is_counted``: its span has come, and its cost is counted from there.
     """
 
-    class State(models.IntegerChoices):
-        """Where it is."""
-
-        HELD = 0, "Held"
-        SETTLED = 1, "Settled"
-        EXPIRED = 2, "Expired"
-
     id = models.UUIDField(primary_key=True)
     service = models.TextField()
     idempotency_key = models.TextField(null=True)

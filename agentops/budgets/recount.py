@@ -16,10 +16,11 @@ from psycopg import Cursor
 from agentops.budgets import reservations
 from agentops.budgets.ceilings import Moment
 from agentops.budgets.reservations import HELD, SETTLED, Reservation, stays
-from agentops.budgets.store import Deltas, WindowKey, move, windows_of
+from agentops.budgets.store import HIGHEST_REACHED, SPENT_SHARE, Deltas, WindowKey, move, windows_of
 from agentops.columns import Texts, transpose
 from agentops.domain.budgets import ALWAYS, APART, CALENDAR, NOTHING, Amounts, Budget, Each, Facts
 from agentops.domain.spans import DEFAULT_ENVIRONMENT
+from agentops.runs.store import IS_MODEL, IS_STEP
 
 #: A step counts at most so long before its span comes.
 SLACK = reservations.REMEMBERED
@@ -41,12 +42,12 @@ FROM runs r WHERE r.first_received_at >= %(whole)s AND r.last_received_at < %(un
 """
 PARTS = f"""
 SELECT {_COLUMNS}, sum(coalesce(s.cost_nano, 0))::bigint,
-    sum(CASE WHEN s.kind IN (3, 4) THEN coalesce(s.input_tokens, 0) + coalesce(s.output_tokens, 0) ELSE 0 END)::bigint,
+    sum(CASE WHEN {IS_MODEL} THEN coalesce(s.input_tokens, 0) + coalesce(s.output_tokens, 0) ELSE 0 END)::bigint,
     count(*)
 FROM runs r JOIN spans s ON s.trace_id = r.trace_id AND s.service = r.service AND s.received_on >= %(day)s
 WHERE r.last_received_at >= %(received)s AND NOT (r.first_received_at >= %(whole)s AND r.last_received_at < %(until)s)
     AND r.first_received_at < %(latest)s AND {FITS}
-    AND s.counted_at >= %(since)s AND s.counted_at < %(until)s AND s.merged_into IS NULL AND s.kind IN (3, 4, 5, 6)
+    AND s.counted_at >= %(since)s AND s.counted_at < %(until)s AND s.merged_into IS NULL AND {IS_STEP}
 GROUP BY r.trace_id, r.service
 """
 TIMEOUT = "SET LOCAL statement_timeout = '60s'"
@@ -79,7 +80,7 @@ def sums(cursor: Cursor[Any], moment: Moment, budget: Budget, at: datetime) -> d
     for statement in (WHOLE, PARTS):
         cursor.execute(statement, parameters)
         for service, environment, user, feature, session, run, *amounts in cursor:
-            facts = Facts(service, budget.scope.team, environment, user, feature, session, run)
+            facts = Facts(service, environment, user, feature, session, run)
             if (member := budget.member(facts)) is not None:
                 key = WindowKey(budget.id, member, start)
                 found[key] = found.get(key, NOTHING).plus(Amounts(*amounts))
@@ -167,19 +168,18 @@ def recount(cursor: Cursor[Any], moment: Moment, budget: Budget) -> None:
         cursor.execute(POINT, transpose((Texts, Texts), repointed))
     move(cursor, moment, deltas)
     if budget.period not in CALENDAR:
-        cursor.execute(QUIET, {"budget": budget.id, "thresholds": list(budget.thresholds), **budget.limits._asdict()})
+        limits = budget.limits_at("", moment.at)
+        cursor.execute(QUIET, {"budget": budget.id, "thresholds": list(budget.thresholds), **limits._asdict()})
 
 
 # Runs and sessions that were over before somebody made a ceiling for them are no news.
-QUIET = """
+QUIET = f"""
 UPDATE budget_window AS w SET is_due = false, exhausted_at = CASE WHEN s.share >= 1 THEN clock_timestamp() END,
-    fired = coalesce((SELECT max(t) FROM unnest(%(thresholds)s::float8[]) AS t WHERE t <= s.share), 0)
+    fired = {HIGHEST_REACHED}
 FROM (
-    SELECT member, starts_at, GREATEST(spent_nano::float8 / nullif(%(nano)s::bigint, 0),
-        spent_tokens::float8 / nullif(%(tokens)s::bigint, 0), spent_steps::float8 / nullif(%(steps)s::bigint, 0), 0)
-        AS share
-    FROM budget_window WHERE budget_id = %(budget)s AND is_due
-) AS s WHERE w.budget_id = %(budget)s AND w.member = s.member AND w.starts_at = s.starts_at
+    SELECT w.member, w.starts_at, {SPENT_SHARE} AS share
+    FROM budget_window w WHERE w.budget_id = %(budget)b AND w.is_due
+) AS s WHERE w.budget_id = %(budget)b AND w.member = s.member AND w.starts_at = s.starts_at
 """
 PAST = "UPDATE budget_window SET is_due = false WHERE budget_id = %b AND ends_at <= %b"
 
@@ -209,6 +209,6 @@ def _under_way(cursor: Cursor[Any], budget: Budget, at: datetime) -> list[tuple[
     found = []
     for *row, environment, user, feature, session in cursor.fetchall():
         reservation = reservations.read(row)
-        facts = Facts(reservation.service, "", environment, user, feature, session, reservation.run)
+        facts = Facts(reservation.service, environment, user, feature, session, reservation.run)
         found.append((reservation, facts))
     return found

@@ -18,7 +18,7 @@ from agentops.budgets.ceilings import Ceilings, Moment
 from agentops.budgets.store import Deltas, WindowKey
 from agentops.columns import Byteas, Column, Integers, Texts, transpose
 from agentops.domain.budgets import JOIN, NOTHING, Amounts, Each
-from agentops.domain.spans import Kind
+from agentops.domain.spans import STEP_KINDS
 
 HELD, SETTLED, EXPIRED = 0, 1, 2
 #: A span that comes later than this after its step was granted counts when it comes.
@@ -41,7 +41,6 @@ class Reservation:
     spent: Amounts | None
     windows: list[WindowKey]
     granted_at: datetime
-    expires_at: datetime
     is_late: bool
     is_counted: bool
     provider: str = ""
@@ -81,7 +80,7 @@ def unpack(windows: Iterable[Sequence[Any]]) -> list[WindowKey]:
 
 #: What is read of a reservation ``r``.
 COLUMNS = """r.id, r.service, r.run, r.state, r.held_nano, r.held_tokens, r.held_steps, r.spent_nano, r.spent_tokens,
-    r.spent_steps, r.windows, r.granted_at, r.expires_at, r.is_late, r.is_counted, r.provider, r.model, r.kind,
+    r.spent_steps, r.windows, r.granted_at, r.is_late, r.is_counted, r.provider, r.model, r.kind,
     r.tool, r.environment, r."user", r.session, r.feature"""
 
 
@@ -97,14 +96,13 @@ def read(row: Sequence[Any]) -> Reservation:
         spent=spent,
         windows=unpack(row[10]),
         granted_at=row[11],
-        expires_at=row[12],
-        is_late=row[13],
-        is_counted=row[14],
-        provider=row[15],
-        model=row[16],
-        kind=row[17],
-        tool=row[18],
-        stated=(row[19], row[20], row[21], row[22]),
+        is_late=row[12],
+        is_counted=row[13],
+        provider=row[14],
+        model=row[15],
+        kind=row[16],
+        tool=row[17],
+        stated=(row[18], row[19], row[20], row[21]),
     )
 
 
@@ -270,13 +268,11 @@ WITH latest AS MATERIALIZED (
 SELECT {COLUMNS} FROM strays JOIN budget_reservation r USING (id)
 WHERE NOT r.is_counted ORDER BY r.id LIMIT {AT_ONCE} FOR UPDATE OF r SKIP LOCKED
 """
-#: Kinds of spans that are steps.
-STEP_KINDS = [int(kind) for kind in (Kind.LLM, Kind.EMBEDDING, Kind.TOOL, Kind.RETRIEVAL)]
 
 
 def match_strays(cursor: Cursor[Any], moment: Moment, within: timedelta, deltas: Deltas) -> int:
     """Count by their spans what was settled when these had been booked already; how many there were."""
-    cursor.execute(STRAYS, [within, STEP_KINDS])
+    cursor.execute(STRAYS, [within, [int(kind) for kind in STEP_KINDS]])
     found = [read(row) for row in cursor.fetchall()]
     for reservation in found:
         count(reservation, reservation.spent or NOTHING, moment.ceilings, deltas, service=reservation.service)

@@ -11,18 +11,17 @@ from typing import Any
 from psycopg import Cursor
 
 from agentops.budgets import ceilings
+from agentops.budgets.store import HIGHEST_REACHED, SPENT_SHARE
 from agentops.columns import Texts
 
-RETUNE = """
+RETUNE = f"""
 WITH stood AS (
-    SELECT w.budget_id, w.member, w.starts_at, GREATEST(
-            w.spent_nano::float8 / nullif(%(nano)b::bigint, 0), w.spent_tokens::float8 / nullif(%(tokens)b::bigint, 0),
-            w.spent_steps::float8 / nullif(%(steps)b::bigint, 0), 0) AS share
+    SELECT w.budget_id, w.member, w.starts_at, {SPENT_SHARE} AS share
     FROM budget_window w
     WHERE w.budget_id = %(budget)b::bigint AND (w.ends_at IS NULL OR w.ends_at > %(at)b)
         AND (cardinality(%(only)b::text[]) = 0 OR w.member = ANY(%(only)b)) AND w.member <> ALL(%(without)b::text[])
 ), tuned AS (
-    SELECT s.*, coalesce((SELECT max(t) FROM unnest(%(thresholds)b::float8[]) AS t WHERE t <= s.share), 0) AS reached
+    SELECT s.*, {HIGHEST_REACHED} AS reached
     FROM stood s
 )
 UPDATE budget_window AS w SET

@@ -16,6 +16,20 @@ from agentops.budgets.ceilings import Ceilings, Moment
 from agentops.columns import Booleans, Column, Integers, Texts, transpose
 from agentops.domain.budgets import ALWAYS, Amounts, Budget, Facts
 
+_UNITS = ("nano", "tokens", "steps")
+
+
+def spent_share(*limits: str) -> str:
+    """SQL: how much of its tightest limit a window ``w`` has spent; the limits as SQL, in the order of ``Amounts``."""
+    shares = (f"w.spent_{unit}::float8 / nullif({limit}, 0)" for unit, limit in zip(_UNITS, limits, strict=True))
+    return f"GREATEST({', '.join(shares)}, 0)"
+
+
+#: The same of limits that are parameters.
+SPENT_SHARE = spent_share("%(nano)b::bigint", "%(tokens)b::bigint", "%(steps)b::bigint")
+#: SQL: the highest of some thresholds that a share ``s.share`` has reached.
+HIGHEST_REACHED = "coalesce((SELECT max(t) FROM unnest(%(thresholds)b::float8[]) AS t WHERE t <= s.share), 0)"
+
 
 class WindowKey(NamedTuple):
     """A window: of which budget, whose, since when."""
@@ -88,7 +102,6 @@ def receive(ceilings: Ceilings, receipts: Mapping[Receipt, Iterable[int]], delta
                 deltas.of(key, ends_at=end, service=facts.service).spend(amounts)
 
 
-_UNITS = ("nano", "tokens", "steps")
 _KEY = "budget_id, member, starts_at, ends_at, service"
 _SUMS = (*(f"spent_{unit}" for unit in _UNITS), *(f"reserved_{unit}" for unit in _UNITS), "refused", "refused_nano")
 _NEXT = tuple(f"next_{unit}" for unit in _UNITS)

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TypeVar
 
-from agentops.budgets.store import Deltas, Receipt
+from agentops.budgets.store import Deltas, Receipt, amounts_of
 from agentops.costs.models import Dimension
 from agentops.domain.budgets import Facts
-from agentops.domain.spans import ATTRIBUTION, COSTED_KINDS, DEFAULT_ENVIRONMENT, Cost, Kind, Span
+from agentops.domain.spans import ATTRIBUTION, COSTED_KINDS, DEFAULT_ENVIRONMENT, STEP_KINDS, Cost, Kind, Span
 from agentops.runs.store import NO_MEASURES, RunKey, StoredSpan
 
 NS_PER_HOUR = 3_600_000_000_000
@@ -20,7 +21,6 @@ NS_PER_HOUR = 3_600_000_000_000
 _MODEL_KINDS = COSTED_KINDS
 # A member of an enum is looked up through its metaclass, at a fifth of a microsecond.
 _TOOL = Kind.TOOL
-_STEP_KINDS = frozenset({Kind.LLM, Kind.EMBEDDING, Kind.TOOL, Kind.RETRIEVAL})
 # Plain integers: members of an enum are hashed by a Python function.
 _SERVICE, _BY_USER, _BY_FEATURE, _BY_SESSION, _BY_RELEASE, _BY_AGENT, _BY_MODEL, _BY_TOOL = map(int, Dimension)
 #: Attribution: (user, session, feature, release, environment), in the order of ``ATTRIBUTION``.
@@ -33,6 +33,7 @@ Where = tuple[int, str, str, str]
 #: (dimension, hours since the epoch, environment, service, key)
 CellKey = tuple[int, int, str, str, str]
 Cells = dict[CellKey, list[int]]
+Key = TypeVar("Key")
 
 
 @dataclass(slots=True)
@@ -57,17 +58,23 @@ class Moves:
         if measures is not NO_MEASURES:
             add_step(self.steps(service, place), where, measures, sign=sign)
 
-    def receive(self, run: RunKey, place: Place, at: datetime | None, amounts: Sequence[int], *, sign: int = 1) -> None:
-        """Let budgets count amounts, or count them no more; what came before there were any budgets they never did."""
+    def book(
+        self, run: RunKey, place: Place, where: Where, at: datetime | None, measures: Sequence[int], *, sign: int = 1
+    ) -> None:
+        """Add what a span of a run counts, to the rollups and to budgets, or take it out again."""
+        self.add(run[1], place, where, measures, sign=sign)
+        self.receive(run, place, at, measures, sign=sign)
+
+    def receive(
+        self, run: RunKey, place: Place, at: datetime | None, measures: Sequence[int], *, sign: int = 1
+    ) -> None:
+        """Let budgets count measures, or count them no more; what came before there were any budgets they never did."""
+        amounts = amounts_of(measures)
         if at is None or not any(amounts):
             return
         environment, user, feature, session, _ = place
-        key = Receipt(Facts(run[1], "", environment, user, feature, session, run[0].hex()), at)
-        total = self.receipts.get(key)
-        if total is None:
-            total = self.receipts[key] = [0, 0, 0]
-        for i, amount in enumerate(amounts):
-            total[i] += sign * amount
+        key = Receipt(Facts(run[1], environment, user, feature, session, run[0].hex()), at)
+        add_step(self.receipts, key, amounts, sign=sign)
 
     def cells(self) -> Cells:
         """The differences of the rollups' cells, in every dimension."""
@@ -87,8 +94,8 @@ class Moves:
         return cells
 
 
-def add_step(steps: dict[Where, list[int]], where: Where, measures: Sequence[int], *, sign: int = 1) -> None:
-    """Add what a span counts to the sums of its run."""
+def add_step(steps: dict[Key, list[int]], where: Key, measures: Sequence[int], *, sign: int = 1) -> None:
+    """Add what a span counts to the sums of its run, or of another kind."""
     total = steps.get(where)
     if total is None:
         steps[where] = list(measures) if sign > 0 else [-value for value in measures]
@@ -152,7 +159,7 @@ def measures_of(span: Span, cost: Cost) -> tuple[int, ...]:
 
 def measures(kind: int, cost_nano: int | None, tokens: Sequence[int | None], *, is_error: bool) -> tuple[int, ...]:
     """What a span of this kind counts; ``tokens`` in the order of ``MEASURES``."""
-    if kind not in _STEP_KINDS:
+    if kind not in STEP_KINDS:
         return NO_MEASURES
     cost, error = cost_nano or 0, 1 if is_error else 0
     if kind not in _MODEL_KINDS:

@@ -23,7 +23,6 @@ from django.db import transaction
 from django.utils import timezone
 from psycopg import Cursor
 
-from agentops.budgets.store import amounts_of
 from agentops.columns import Byteas, Integers, Texts, books_cursor, transpose
 from agentops.costs import rules as ruled
 from agentops.costs import store as costs
@@ -213,8 +212,7 @@ def _move(cursor: Cursor[Any], changes: Changes, changed: Sequence[AttributedRun
         run, best = by_key[key], changes.runs[key]
         now = [best[d][1] if d in best else value for d, value in zip(ATTRIBUTION, run.attribution, strict=True)]
         for place, sign in ((place_of(run.attribution), -1), (place_of(now), 1)):
-            changes.moves.add(key[1], place, where, measures, sign=sign)
-            changes.moves.receive(key, place, counted_at, amounts_of(measures), sign=sign)
+            changes.moves.book(key, place, where, counted_at, measures, sign=sign)
         for line in _lines_of(run, best, datetime.fromtimestamp(where[0] * 3600, UTC)):
             changes.lines.setdefault(line, [0, 0])[1] += measures[0]
 

@@ -12,28 +12,28 @@ from agentops.costs.models import MEASURES
 from agentops.costs.sources import Source, SpendFilters, filter_parameters, steps
 from agentops.domain.periods import DAY, HOUR, ceil_hour, floor_hour, truncate
 from agentops.domain.spans import DEFAULT_ENVIRONMENT
+from agentops.runs.store import IS_MODEL, IS_STEP
 
 #: Spans are dated at most so long after their receipt; see ``CLOCK_FUTURE_SECONDS``.
 _AHEAD = timedelta(days=1)
 
-_IS_MODEL = "s.kind IN (3, 4)"
 #: A model call without a known price: it told its usage, or it succeeded and told none.
 UNPRICED = (
-    f"({_IS_MODEL} AND s.cost_nano IS NULL AND (NOT s.is_error OR coalesce(s.input_tokens, s.output_tokens, "
+    f"({IS_MODEL} AND s.cost_nano IS NULL AND (NOT s.is_error OR coalesce(s.input_tokens, s.output_tokens, "
     "s.cache_read_input_tokens, s.cache_creation_input_tokens, s.reasoning_output_tokens) IS NOT NULL))"
 )
 #: What one span ``s`` adds to each measure; the same as ``cells.measures_of``. Only for ``COUNTED`` spans.
 SPAN_MEASURES = {
     "cost_nano": "coalesce(s.cost_nano, 0)",
     "unpriced_calls": f"{UNPRICED}::int",
-    "llm_calls": f"({_IS_MODEL})::int",
+    "llm_calls": f"({IS_MODEL})::int",
     "tool_calls": "(s.kind = 5)::int",
     "steps": "1",
     "errors": "s.is_error::int",
-    **{m: f"CASE WHEN {_IS_MODEL} THEN coalesce(s.{m}, 0) ELSE 0 END" for m in MEASURES[6:]},
+    **{m: f"CASE WHEN {IS_MODEL} THEN coalesce(s.{m}, 0) ELSE 0 END" for m in MEASURES[6:]},
 }
 #: Spans that count at all.
-COUNTED = "s.kind IN (3, 4, 5, 6) AND s.merged_into IS NULL"
+COUNTED = f"{IS_STEP} AND s.merged_into IS NULL"
 #: Each dimension's key, as it follows from a span ``s`` and its run ``r``.
 SPAN_KEYS = {
     "service": "r.service",
@@ -43,7 +43,7 @@ SPAN_KEYS = {
     "session": "coalesce(r.session, '')",
     "release": "coalesce(r.release, '')",
     "agent": "coalesce(s.agent, '')",
-    "model": f"CASE WHEN {_IS_MODEL} THEN coalesce(nullif(s.response_model, ''), s.request_model, '') ELSE '' END",
+    "model": f"CASE WHEN {IS_MODEL} THEN coalesce(nullif(s.response_model, ''), s.request_model, '') ELSE '' END",
     "tool": "CASE WHEN s.kind = 5 THEN coalesce(s.tool, '') ELSE '' END",
 }
 SPAN_HOUR = "date_trunc('hour', to_timestamp(s.start_ns / 1000000000), 'UTC')"

@@ -9,7 +9,7 @@ from enum import StrEnum
 from hashlib import sha256
 
 from agentops.demo import busy, harder, looping
-from agentops.demo.plan import STEP_KINDS, RunPlan, Step
+from agentops.demo.plan import RunPlan, Step
 from agentops.demo.script import Script
 from agentops.demo.writers import encode, spans_of
 from agentops.demo.writers.base import compact
@@ -19,7 +19,7 @@ from agentops.domain.dialects import normalise
 from agentops.domain.findings import Finding
 from agentops.domain.loops import Watch
 from agentops.domain.runtree import Node, resolve
-from agentops.domain.spans import COSTED_KINDS, Kind, Span
+from agentops.domain.spans import COSTED_KINDS, STEP_KINDS, Kind, Span
 from agentops.domain.watchrules import Rules
 from agentops.ingest.otlp import decode_protobuf, limits
 

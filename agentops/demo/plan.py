@@ -7,11 +7,10 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 
 from agentops.domain.pricing import PriceList
-from agentops.domain.spans import COSTED_KINDS, Kind, TokenUsage
+from agentops.domain.spans import COSTED_KINDS, STEP_KINDS, Kind, TokenUsage
 
 NS = 1_000_000_000
 #: Kinds that count as steps.
-STEP_KINDS = frozenset({Kind.LLM, Kind.EMBEDDING, Kind.TOOL, Kind.RETRIEVAL})
 PRICES = PriceList()
 
 

@@ -103,7 +103,6 @@ class Facts(NamedTuple):
     """What is known of a step that budgets look at. Empty: unknown. ``run`` is the trace id in hex."""
 
     service: str
-    team: str = ""
     environment: str = ""
     user: str = ""
     feature: str = ""
@@ -123,16 +122,12 @@ class Scope:
     run: str = ""
     environment: str = ""
 
-    def fits(self, facts: Facts) -> bool:
-        """Whether a step is counted; what is ``APART`` only where its environment is named."""
-        return (
-            (not self.services or facts.service in self.services)
-            and (not self.team or facts.team == self.team)
-            and self.fits_run(facts)
-        )
+    def fits_service(self, service: str, team: str) -> bool:
+        """Whether any step of a service is counted; its team is the catalog's to say."""
+        return (not self.services or service in self.services) and (not self.team or team == self.team)
 
     def fits_run(self, facts: Facts) -> bool:
-        """Whether a step is counted, if its service and team fit."""
+        """Whether a step is counted, if its service is; what is ``APART`` only where its environment is named."""
         return (
             (facts.environment == self.environment if self.environment else facts.environment not in APART)
             and (not self.feature or facts.feature == self.feature)
@@ -144,16 +139,7 @@ class Scope:
     @property
     def names_services_alone(self) -> bool:
         """Whether it is about services as a whole, and nothing narrower."""
-        return bool(self.services) and not (
-            self.team or self.feature or self.user or self.session or self.run or self.environment
-        )
-
-    @property
-    def is_everything(self) -> bool:
-        """Whether nothing is named."""
-        return not (self.services or self.team or self.feature or self.user or self.session or self.run) and (
-            not self.environment
-        )
+        return bool(self.services) and self == Scope(self.services)
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,21 +300,18 @@ class Position:
         return self.spent.plus(self.reserved)
 
     @property
-    def shares(self) -> list[tuple[float, Unit]]:
-        """How much of each limit is spent."""
-        pairs = zip(UNITS, self.limits, self.spent, strict=True)
-        return [(_share(spent, limit), unit) for unit, limit, spent in pairs if limit is not None]
-
-    @property
     def share(self) -> float:
         """How much of the tightest limit is spent; 0 without any."""
-        return max((share for share, _ in self.shares), default=0.0)
+        return self._share_of(self.spent)
 
     @property
     def used_share(self) -> float:
         """How much of the tightest limit is spent or held."""
-        pairs = zip(self.limits, self.used, strict=True)
-        return max((_share(used, limit) for limit, used in pairs if limit is not None), default=0.0)
+        return self._share_of(self.used)
+
+    def _share_of(self, amounts: Amounts) -> float:
+        pairs = zip(self.limits, amounts, strict=True)
+        return max((_share(amount, limit) for limit, amount in pairs if limit is not None), default=0.0)
 
 
 def _share(used: int, limit: int) -> float:

@@ -129,30 +129,6 @@ class Forecast:
     exhausted_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
-    """All that is told of a window at a moment."""
-
-    spent: int
-    burning: tuple[Burning, ...]
-    forecast: Forecast | None
-
-
-def look(
-    samples: Sequence[Sample],
-    *,
-    limit: int,
-    start: datetime,
-    end: datetime | None,
-    now: datetime,
-    before: Sequence[int] = (),
-) -> Look:
-    """What was spent by now, what burns, and the forecast."""
-    found = burning(samples, limit=limit, start=start, end=end, now=now)
-    outlook = forecast(samples, limit=limit, start=start, end=end, now=now, before=before)
-    return Look(spent_at(samples, now), tuple(found), outlook)
-
-
 def spent_at(samples: Sequence[Sample], at: datetime) -> int:
     """What had been spent by a moment: what the last sample until then says."""
     place = _place(samples, at)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from agentops.domain.budgets import NOTHING, UNITS, Amounts, Budget, Limits, Position, Unit
+from agentops.domain.budgets import NOTHING, UNITS, Amounts, Budget, Limits, Position, Unit, sum_of
 from agentops.domain.periods import ceil_hour
 
 #: Windows that are told one by one, the worst ones.
@@ -91,11 +91,6 @@ class Rehearsal:
     p95: Amounts
     suggestion: Limits | None
     course: tuple[Highest, ...] = ()
-
-    @property
-    def beyond_nano(self) -> int:
-        """The dollars that came after limits had been reached, in nano."""
-        return self.beyond.nano
 
 
 def rehearse(spells: Iterable[Spell], budget: Budget, from_: datetime, until: datetime) -> Rehearsal:
@@ -178,16 +173,13 @@ def _sum_up(windows: Sequence[_Window], budget: Budget, from_: datetime, until: 
     whole = [window for window in windows if not window.is_cut(from_, until)]
     guides = whole or windows
     every = [sorted(window.spent[place] for window in guides) for place in range(len(UNITS))]
-    beyond = NOTHING
-    for one in exceeded:
-        beyond = beyond.plus(one.beyond)
     return Rehearsal(
         windows=len(windows),
         cut=len(windows) - len(whole),
         members=len({window.member for window in windows}),
         exceeded=tuple(exceeded[:MOST_TOLD]),
         exceeded_count=len(exceeded),
-        beyond=beyond,
+        beyond=sum_of(one.beyond for one in exceeded),
         runs_beyond=sum(one.runs for one in exceeded),
         thresholds={threshold: reached[threshold] for threshold in budget.thresholds},
         highest=_highest(windows, shares),

@@ -9,15 +9,13 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from agentops.domain.spans import COSTED_KINDS, Kind, Span
+from agentops.domain.spans import COSTED_KINDS, STEP_KINDS, Kind, Span
 
 #: Scopes of model providers' own SDKs. Under another instrumentation they repeat its span.
 NATIVE_SCOPES = frozenset({"com.anthropic.sdk.python"})
 
 #: What a model call below one of these does is another call, not the same one seen twice.
 _BOUNDARIES = frozenset({Kind.AGENT, Kind.TOOL, Kind.RETRIEVAL})
-#: Kinds that are booked under an agent.
-LEAVES = frozenset({Kind.LLM, Kind.EMBEDDING, Kind.TOOL, Kind.RETRIEVAL})
 #: A streamed answer is told this long after its call returned at most, in ns.
 STREAM_NS = 600_000_000_000
 #: Ollama draws its response ids from a thousand numbers: in a long run two calls often share one.
@@ -92,7 +90,7 @@ def resolve(nodes: Iterable[Node]) -> dict[bytes, Booking]:
     _merge_same_response(models, merged)
     _merge_records(models, merged)
     return {
-        span_id: Booking(agents[span_id] if node.kind in LEAVES else node.own_agent, _final(span_id, merged))
+        span_id: Booking(agents[span_id] if node.kind in STEP_KINDS else node.own_agent, _final(span_id, merged))
         for span_id, node in by_id.items()
     }
 
@@ -198,7 +196,7 @@ def needs_tree(spans: Iterable[Span]) -> bool:
     parents, calls, scopes, responses = set(), set(), set(), set()
     for span in spans:
         parents.add(span.parent_span_id)
-        if span.kind not in LEAVES:
+        if span.kind not in STEP_KINDS:
             continue
         if span.agent_name is None:
             return True

@@ -31,6 +31,8 @@ class Kind(IntEnum):
 
 #: Kinds that may cost money: everything else repeats or contains them.
 COSTED_KINDS = frozenset({Kind.LLM, Kind.EMBEDDING})
+#: Kinds that are steps of an agent.
+STEP_KINDS = COSTED_KINDS | {Kind.TOOL, Kind.RETRIEVAL}
 
 
 class PriceSource(IntEnum):

@@ -16,7 +16,6 @@ from typing import Any
 from psycopg import Cursor
 
 from agentops.budgets.ceilings import Moment, share
-from agentops.budgets.store import amounts_of
 from agentops.catalog import store as catalog
 from agentops.costs import store as costs
 from agentops.costs.cells import Moves, add_step, add_to, place_of, where_of
@@ -62,12 +61,12 @@ def book(cursor: Cursor[Any], entries: Sequence[Entry], known_services: set[str]
     ``entries`` may hold the same span twice: the first counts.
     """
     outcome = Outcome()
-    moment = share(cursor)
     unique: dict[SpanKey, Entry] = {}
     for entry in entries:
         unique.setdefault(entry.key, entry)
     if not unique:
         return outcome
+    moment = share(cursor)
     if unknown := {key[2] for key in unique} - known_services:
         catalog.register(cursor, sorted(unknown))
     claimed = runs.claim(cursor, [_claim(entry) for entry in unique.values()])
@@ -143,8 +142,7 @@ def _move_runs(cursor: Cursor[Any], moves: Moves, moved: Sequence[RunState]) -> 
     places = {state.key: (place_of(state.was), place_of(state.attribution)) for state in moved}
     for key, where, counted_at, measures in costs.booked_steps(cursor, moved):
         for place, sign in zip(places[key], (-1, 1), strict=True):
-            moves.add(key[1], place, where, measures, sign=sign)
-            moves.receive(key, place, counted_at, amounts_of(measures), sign=sign)
+            moves.book(key, place, where, counted_at, measures, sign=sign)
 
 
 def _book_plain(moves: Moves, run: RunKey, place: tuple[str, str, str, str, str], entries: list[Entry]) -> None:
@@ -155,12 +153,9 @@ def _book_plain(moves: Moves, run: RunKey, place: tuple[str, str, str, str, str]
         measures = entry.measures
         if measures is not NO_MEASURES:
             add_step(steps, where_of(entry.span, entry.span.agent_name), measures)
-            total = received.get(entry.counted_at)
-            if total is None:
-                total = received[entry.counted_at] = [0] * len(measures)
-            add_to(total, measures)
+            add_step(received, entry.counted_at, measures)
     for counted_at, total in received.items():
-        moves.receive(run, place, counted_at, amounts_of(total))
+        moves.receive(run, place, counted_at, total)
 
 
 def _runs_with_trees(

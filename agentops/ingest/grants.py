@@ -10,20 +10,19 @@ from psycopg import Cursor
 
 from agentops.budgets import reservations
 from agentops.budgets.ceilings import Moment
-from agentops.budgets.reservations import STEP_KINDS, Claim, Ids, Reservation
+from agentops.budgets.reservations import Claim, Ids, Reservation
 from agentops.budgets.store import Deltas, amounts_of
 from agentops.domain.budgets import Amounts
-from agentops.domain.spans import RANK_GUARD
+from agentops.domain.spans import RANK_GUARD, STEP_KINDS
 from agentops.ingest.entry import Entry, answer_key
 
-_STEPS = frozenset(STEP_KINDS)
 #: What a check may state of a run, in the order in which a reservation keeps it.
 _STATED = ("environment", "user", "session", "feature")
 
 
 def meet(cursor: Cursor[Any], moment: Moment, fresh: Sequence[Entry], windows: Deltas) -> None:
     """Settle the reservations whose spans these are; each such span counts from the moment at which it was granted."""
-    steps = [entry for entry in fresh if entry.span.kind in _STEPS]
+    steps = [entry for entry in fresh if entry.span.kind in STEP_KINDS]
     if not steps:
         return
     found = reservations.find(cursor, [_claim(entry) for entry in steps])

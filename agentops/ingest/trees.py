@@ -15,7 +15,6 @@ from typing import Any
 import orjson
 from psycopg import Cursor
 
-from agentops.budgets.store import amounts_of
 from agentops.costs.cells import (
     Moves,
     Place,
@@ -27,7 +26,8 @@ from agentops.costs.cells import (
     stored_where,
     where_of,
 )
-from agentops.domain.runtree import LEAVES, Booking, CallKey, Node, lineages, merge_across, resolve
+from agentops.domain.runtree import Booking, CallKey, Node, lineages, merge_across, resolve
+from agentops.domain.spans import STEP_KINDS
 from agentops.ingest.entry import Entry, answer_key, figures_of, node_of, node_of_stored
 from agentops.ingest.neighbourhood import nearby
 from agentops.runs import store as runs
@@ -168,7 +168,7 @@ def _steps_of(
 
 
 def _is_leaf(step: Step | None) -> bool:
-    return step is not None and step.node.kind in LEAVES
+    return step is not None and step.node.kind in STEP_KINDS
 
 
 def _rebook(step: Step, found: Booking) -> None:
@@ -267,14 +267,13 @@ def _settle(
             continue
         else:
             if not old.merged_into:
-                moves.add(run[1], places[run], stored_where(stored, old.agent), step.before, sign=-1)
-                moves.receive(run, places[run], step.counted_at, amounts_of(step.before), sign=-1)
+                where = stored_where(stored, old.agent)
+                moves.book(run, places[run], where, step.counted_at, step.before, sign=-1)
             rebooked.append((stored, booking.agent, booking.merged_into, booking.merged_trace))
             if step.figures != stored.figures:
                 refigured.append((stored, told, step.figures))
         if not booking.merged_into:
-            moves.add(run[1], places[run], step.where(booking.agent), step.measures)
-            moves.receive(run, places[run], step.counted_at, amounts_of(step.measures))
+            moves.book(run, places[run], step.where(booking.agent), step.counted_at, step.measures)
         _correct(decisions.corrections.setdefault(run, Correction()), step)
     decisions.corrections = {key: c for key, c in decisions.corrections.items() if c.absorbed or any(c.measures)}
     if rebooked:

@@ -14,8 +14,8 @@ from psycopg import Cursor
 from agentops.live.models import LiveEvent
 from agentops.locks import Lock
 
-#: The lock is held until the commit, so ids become visible in their order: whoever asks for what came after an id misses
-#: nothing. It must be the last thing that a transaction does.
+#: The lock is held until the commit, so ids become visible in their order: whoever asks for what came after an id
+#: misses nothing. It must be the last thing that a transaction does.
 RECORD = f"""
 WITH ordered AS MATERIALIZED (SELECT pg_advisory_xact_lock({Lock.EVENTS}))
 INSERT INTO live_liveevent (at, topics, data) SELECT clock_timestamp(), %s::jsonb, %s::jsonb FROM ordered

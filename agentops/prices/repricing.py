@@ -22,7 +22,6 @@ from django.db import connection, transaction
 from django.utils import timezone
 from psycopg import Cursor
 
-from agentops.budgets.store import amounts_of
 from agentops.columns import Booleans, Byteas, Integers, Texts, books_cursor, transpose
 from agentops.costs import store as costs
 from agentops.costs.cells import Moves, add_to, place_of, stored_measures, stored_where
@@ -250,8 +249,7 @@ def _apply(
         before, after = stored_measures(old), stored_measures(replace(old, cost_nano=cost.nano))
         place, where = place_of(attributions[old.run]), stored_where(old, old.agent)
         for measures, sign in ((before, -1), (after, 1)):
-            moves.add(old.service, place, where, measures, sign=sign)
-            moves.receive(old.run, place, old.counted_at, amounts_of(measures), sign=sign)
+            moves.book(old.run, place, where, old.counted_at, measures, sign=sign)
         correction = corrections.setdefault(old.run, Correction())
         add_to(correction.measures, before, sign=-1)
         add_to(correction.measures, after)

@@ -15,6 +15,7 @@ from agentops.domain.spans import COSTED_KINDS, DEFAULT_ENVIRONMENT
 from agentops.pages import InvalidCursorError, decode_cursor, encode_cursor
 from agentops.runs import messages
 from agentops.runs.filters import Values, is_named
+from agentops.runs.store import IS_MODEL, IS_STEP
 
 Status = Literal["running", "ok", "error"]
 STATUSES: tuple[Status, ...] = ("running", "ok", "error")
@@ -187,7 +188,6 @@ _EQUALS = {
 }
 #: The names of a run's steps, which an index serves.
 _NAMES = {"agent": "r.agents", "model": "r.models", "tool": "r.tools"}
-_IS_MODEL = f"s.kind IN ({', '.join(str(int(kind)) for kind in sorted(COSTED_KINDS))})"
 # OFFSET 0 keeps the planner from joining with all spans: a few runs are looked up in the partitions of their days.
 _OF_SPANS = """EXISTS (SELECT FROM spans s WHERE s.trace_id = r.trace_id AND s.service = r.service
     AND s.received_on BETWEEN (r.first_received_at AT TIME ZONE 'UTC')::date
@@ -195,9 +195,9 @@ _OF_SPANS = """EXISTS (SELECT FROM spans s WHERE s.trace_id = r.trace_id AND s.s
     AND {condition} OFFSET 0)"""
 #: What no index answers; asked only of the newest runs that pass everything else. Of names: those that lack one, too.
 _SLOW = {
-    "agent": _OF_SPANS.format(condition="s.kind IN (3, 4, 5, 6) AND coalesce(s.agent, '') = ANY(%(agent)s)"),
+    "agent": _OF_SPANS.format(condition=f"{IS_STEP} AND coalesce(s.agent, '') = ANY(%(agent)s)"),
     "model": _OF_SPANS.format(
-        condition=f"{_IS_MODEL} AND coalesce(nullif(s.response_model, ''), s.request_model, '') = ANY(%(model)s)"
+        condition=f"{IS_MODEL} AND coalesce(nullif(s.response_model, ''), s.request_model, '') = ANY(%(model)s)"
     ),
     "tool": _OF_SPANS.format(condition="s.kind = 5 AND coalesce(s.tool, '') = ANY(%(tool)s)"),
     "found": """EXISTS (SELECT FROM run_findings f WHERE f.trace_id = r.trace_id AND f.service = r.service

@@ -18,7 +18,7 @@ from psycopg import Cursor
 
 from agentops.columns import Booleans, Byteas, Column, Integers, Texts, transpose
 from agentops.domain.runtree import unique_response
-from agentops.domain.spans import ATTRIBUTION, MEASURES, Kind
+from agentops.domain.spans import ATTRIBUTION, COSTED_KINDS, MEASURES, STEP_KINDS, Kind
 
 #: (trace_id, service)
 RunKey = tuple[bytes, str]
@@ -33,6 +33,11 @@ MAX_NAMES = 100
 MAX_TOLD, MAX_NEARBY = 16, 20_000
 
 NO_MEASURES = (0,) * len(MEASURES)
+
+#: SQL: whether a span ``s`` is a model call, and a step.
+IS_MODEL, IS_STEP = (
+    f"s.kind IN ({', '.join(str(int(kind)) for kind in sorted(kinds))})" for kinds in (COSTED_KINDS, STEP_KINDS)
+)
 
 _RUN_KEY: tuple[type[Column], ...] = (Byteas, Texts)
 _SPAN_KEY: tuple[type[Column], ...] = (Byteas, Byteas, Texts)

@@ -12,7 +12,7 @@ from agentops.accounts.models import Team
 from agentops.budgets import actions
 from agentops.budgets.actions import UnsoundRaise, UnsoundStop
 from agentops.budgets.definitions import Definition, UnsoundBudget, definition_of
-from agentops.budgets.models import Budget, Change, Reservation
+from agentops.budgets.models import Budget, Change, Reservation, Window
 from agentops.catalog.models import Service
 from agentops.columns import books_cursor
 from agentops.domain.budgets import Action, Amounts, Each, Period
@@ -136,9 +136,29 @@ def test_a_raise_needs_a_reason_an_amount_and_an_end() -> None:
         (Amounts(), now + timedelta(hours=1), "why"),
         (Amounts(1), now - timedelta(hours=1), "why"),
         (Amounts(1), now + timedelta(days=1_000), "why"),
+        (Amounts(10**18 + 1), now + timedelta(hours=1), "why"),
+        (Amounts(0, 10**19), now + timedelta(hours=1), "why"),
+        (Amounts(0, 0, 10**15 + 1), now + timedelta(hours=1), "why"),
     ):
         with pytest.raises(UnsoundRaise):
             actions.raise_limit(budget=budget, extra=extra, until=until, reason=reason, by=None)
+
+
+def test_what_somebody_says_of_a_raise_may_hold_anything() -> None:
+    budget, until = actions.create(wanted=TOTAL, by=None), timezone.now() + timedelta(hours=1)
+    raised = actions.raise_limit(budget=budget, extra=Amounts(1), until=until, reason="a\0 demo ", by=None)
+    assert raised.reason == "a demo"
+
+
+def test_what_a_raise_has_room_for_is_not_used_up_when_it_is_counted_anew() -> None:
+    budget = actions.create(wanted=replace(TOTAL, each=Each.USER), by=None)
+    until = timezone.now() + timedelta(hours=1)
+    actions.raise_limit(budget=budget, extra=Amounts(usd("10")), until=until, reason="a demo", by=None)
+    ingest(call(1, "6.00", attribution={"user": "ana"}))
+    wanted = replace(definition_of(budget), services=(SERVICE,), count_past=True)
+    actions.change(budget=budget, wanted=wanted, by=None)
+    window = Window.objects.get(budget_id=budget.pk)
+    assert (window.spent_nano, window.exhausted_at, window.fired) == (usd("6"), None, 0.5)
 
 
 def test_a_team_is_that_of_its_services_now() -> None:

@@ -151,8 +151,14 @@ def test_a_budget_counts_from_a_moment_until_before_another() -> None:
 
 # What is counted
 
-STEP = Facts("search", "core", "production", "alice", "ask", "s1", "ab12")
+STEP = Facts("search", "production", "alice", "ask", "s1", "ab12")
+TEAM = "core"
 NAMED = ("team", "feature", "user", "session", "run", "environment")
+SAID = {"team": TEAM, **STEP._asdict()}
+
+
+def counts(scope: Scope, step: Facts, team: str = TEAM) -> bool:
+    return scope.fits_service(step.service, team) and scope.fits_run(step)
 
 
 @pytest.mark.parametrize(
@@ -162,40 +168,38 @@ NAMED = ("team", "feature", "user", "session", "run", "environment")
         (Scope(frozenset({"search"})), True),
         (Scope(frozenset({"search", "chat"})), True),
         (Scope(frozenset({"chat"})), False),
-        *((Scope(**{name: getattr(STEP, name)}), True) for name in NAMED),
-        *((Scope(**{name: getattr(STEP, name)[:-1]}), False) for name in NAMED),
-        *((Scope(**{name: getattr(STEP, name).upper()}), False) for name in NAMED),
+        *((Scope(**{name: SAID[name]}), True) for name in NAMED),
+        *((Scope(**{name: SAID[name][:-1]}), False) for name in NAMED),
+        *((Scope(**{name: SAID[name].upper()}), False) for name in NAMED),
         (Scope(frozenset({"search"}), "core", "ask", "alice", "s1", "ab12", "production"), True),
         (Scope(frozenset({"search"}), "core", "ask", "bob", "s1", "ab12", "production"), False),
     ],
 )
 def test_a_scope_counts_what_fits_all_that_is_named(scope: Scope, *, fits: bool) -> None:
-    assert scope.fits(STEP) is fits
+    assert counts(scope, STEP) is fits
 
 
 @pytest.mark.parametrize("name", NAMED)
 def test_what_a_step_does_not_say_fits_no_scope_that_names_it(name: str) -> None:
-    assert not Scope(**{name: "x"}).fits(Facts("search"))
-    assert Scope().fits(Facts("search"))
+    assert not counts(Scope(**{name: "x"}), Facts("search"), team="")
+    assert counts(Scope(), Facts("search"), team="")
 
 
 @pytest.mark.parametrize("apart", ["shadow", "eval"])
 def test_shadows_and_evaluations_count_only_where_they_are_named(apart: str) -> None:
     step = STEP._replace(environment=apart)
-    assert not Scope().fits(step)
-    assert not Scope(frozenset({"search"}), user="alice").fits(step)
-    assert not Scope(environment="production").fits(step)
-    assert Scope(environment=apart).fits(step)
+    assert not counts(Scope(), step)
+    assert not counts(Scope(frozenset({"search"}), user="alice"), step)
+    assert not counts(Scope(environment="production"), step)
+    assert counts(Scope(environment=apart), step)
 
 
-def test_a_scope_knows_how_much_it_names() -> None:
-    services = Scope(frozenset({"search"}))
-    assert (services.names_services_alone, services.is_everything) == (True, False)
-    assert (Scope().names_services_alone, Scope().is_everything) == (False, True)
+def test_a_scope_knows_whether_it_names_services_alone() -> None:
+    assert Scope(frozenset({"search"})).names_services_alone
+    assert not Scope().names_services_alone
     for name in NAMED:
-        narrow = Scope(frozenset({"search"}), **{name: "x"})
-        assert (narrow.names_services_alone, narrow.is_everything) == (False, False)
-        assert not Scope(**{name: "x"}).is_everything
+        assert not Scope(frozenset({"search"}), **{name: "x"}).names_services_alone
+        assert not Scope(**{name: "x"}).names_services_alone
 
 
 # Members
@@ -417,7 +421,8 @@ def test_what_is_held_crosses_no_threshold() -> None:
 
 def test_the_tightest_limit_tells_the_share() -> None:
     where = position(Amounts(NANO, 90, 3), Amounts(0, 0, 2), limits=Limits(10 * NANO, 100, 5))
-    assert where.shares == [(0.1, Unit.USD), (0.9, Unit.TOKENS), (0.6, Unit.STEPS)]
+    alone = [Limits(nano=10 * NANO), Limits(tokens=100), Limits(steps=5)]
+    assert [position(where.spent, limits=one).share for one in alone] == [0.1, 0.9, 0.6]
     assert (where.share, where.used_share) == (0.9, 1.0)
     assert crossed(where, 0.0) == [0.5, 0.8]
     assert position(limits=Limits()).share == 0.0

@@ -345,14 +345,6 @@ def test_when_a_window_is_over_what_was_spent_is_certain() -> None:
         assert forecast(samples, now=now, before=(LIMIT,)) == Forecast(spent, spent, spent, None)
 
 
-def test_everything_of_a_window_can_be_had_at_once() -> None:
-    samples, now = steady(11, HOUR, length=DAY), START + HOUR
-    found = burn.look(samples, limit=LIMIT, start=START, end=START + DAY, now=now, before=(LIMIT,))
-    assert found.spent == samples[-1].spent
-    assert list(found.burning) == burning(samples, DAY)
-    assert found.forecast == forecast(samples, before=(LIMIT,))
-
-
 def simulate(
     rng: random.Random, *, runs: float, spread: float = 0.8, drift: float = 0.0, shape: tuple[float, ...] = (1.0,)
 ) -> list[Sample]:
@@ -457,7 +449,8 @@ def test_who_has_spent_more_is_not_expected_to_spend_less(amounts: list[int], pl
 def test_a_month_with_a_sample_every_minute_is_told_like_any_other() -> None:
     start = periods.truncate(START, "month")
     samples = [Sample(start + n * MINUTE, n * NANO) for n in range(1, 40_000)]
-    found = burn.look(samples, limit=43_200 * NANO, start=start, end=start + 30 * DAY, now=samples[-1].at)
-    assert found.forecast is not None
-    assert found.forecast.expected == pytest.approx(43_200 * NANO, rel=1e-6)
-    assert found.burning == ()
+    window = {"limit": 43_200 * NANO, "start": start, "end": start + 30 * DAY, "now": samples[-1].at}
+    found = burn.forecast(samples, **window)
+    assert found is not None
+    assert found.expected == pytest.approx(43_200 * NANO, rel=1e-6)
+    assert burn.burning(samples, **window) == []

@@ -64,7 +64,7 @@ def test_what_came_after_the_limit_is_what_exceeds_it() -> None:
     assert (one.starts_at, one.ends_at, one.spent, one.limit) == (FROM, FROM + DAY, Amounts(170, 7), limits)
     assert (one.reached_at, one.unit, one.beyond) == (FROM + 2 * HOUR, Unit.USD, Amounts(70, 7))
     assert one.runs == 2 + 2, "half of that hour came before"
-    assert (found.beyond_nano, found.runs_beyond) == (70, 4)
+    assert (found.beyond.nano, found.runs_beyond) == (70, 4)
 
 
 def test_of_the_hour_that_reaches_the_limit_all_units_are_parted_alike() -> None:
@@ -154,7 +154,7 @@ def test_each_member_has_windows_of_its_own() -> None:
     spells = [spell(1, 80, member="a"), spell(1, 80, member="b"), spell(2, 40, member="b")]
     (one,) = told(spells, each=Each.USER).exceeded
     assert (one.member, one.beyond.nano) == ("b", 20)
-    assert told([one._replace(member="") for one in spells]).beyond_nano == 100
+    assert told([one._replace(member="") for one in spells]).beyond.nano == 100
 
 
 def test_what_is_outside_of_the_range_is_left_out() -> None:
@@ -179,7 +179,7 @@ def test_without_a_past_there_is_nothing_to_tell() -> None:
         windows=0, cut=0, members=0, exceeded=(), exceeded_count=0, beyond=NOTHING, runs_beyond=0,
         thresholds={0.5: 0, 0.8: 0, 1.0: 0}, highest=None, median=NOTHING, p95=NOTHING, suggestion=None,
     )  # fmt: skip
-    assert found.beyond_nano == 0
+    assert found.beyond.nano == 0
 
 
 # Sums
@@ -304,7 +304,7 @@ def test_what_was_let_through_never_exceeds_a_limit(
         assert all(most is None or used <= most + 1 for used, most in zip(through, one.limit, strict=True))
         assert all(0 <= beyond <= spent for beyond, spent in zip(one.beyond, one.spent, strict=True))
         assert one.starts_at <= one.reached_at
-    assert found.beyond_nano == sum(one.beyond.nano for one in found.exceeded)
+    assert found.beyond.nano == sum(one.beyond.nano for one in found.exceeded)
     assert told(spells, period=period, each=Each.USER, limits=Limits(*limits)) == found
 
 

@@ -84,7 +84,7 @@ def test_runs_of_the_last_days_are_rehearsed_by_member_and_only_what_fits() -> N
     assert (found.since, found.rehearsal.windows, found.rehearsal.members) == (None, 3, 2)
     assert rehearsal_of(proposed(scope=Scope(frozenset({"b"}))), now=now).rehearsal.windows == 1
     assert rehearsal_of(proposed(scope=Scope(team="none")), now=now).rehearsal.windows == 0
-    assert rehearsal_of(proposed(each=None), now=now).rehearsal.beyond_nano == usd("4") + usd("1")
+    assert rehearsal_of(proposed(each=None), now=now).rehearsal.beyond.nano == usd("4") + usd("1")
 
 
 def test_of_too_many_hours_the_latest_are_read_and_it_is_said_since_when(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,11 +10,10 @@ from agentops.domain.dialects.langchain import ANONYMOUS_NODES
 from agentops.domain.dialects.openinference import unwrapped
 from agentops.domain.dialects.table import Dialect, Tables, before
 from agentops.domain.dialects.values import parse_json
-from agentops.domain.spans import COSTED_KINDS, Attributes, AttributeValue, Kind, RawSpan
+from agentops.domain.spans import COSTED_KINDS, STEP_KINDS, Attributes, AttributeValue, Kind, RawSpan
 
 # A member of an enum is looked up through its metaclass, at a fifth of a microsecond.
 _AGENT, _LLM, _TOOL, _WORKFLOW = Kind.AGENT, Kind.LLM, Kind.TOOL, Kind.WORKFLOW
-_STEPS = frozenset({Kind.LLM, Kind.EMBEDDING, Kind.TOOL, Kind.RETRIEVAL})
 KINDS = {"workflow": Kind.WORKFLOW, "task": Kind.WORKFLOW, "agent": Kind.AGENT, "tool": Kind.TOOL}
 REQUEST_TYPES = {
     "chat": Kind.LLM,
@@ -106,7 +105,7 @@ def finish_in_langchain(raw: RawSpan, found_kind: Kind, fields: dict[str, Attrib
     """A step's agent is the one that LangChain made, else the graph's node; what else is named as one is a chain."""
     finish(raw, found_kind, fields)
     agent = fields.get("created_agent") or fields.get("graph_node")
-    if found_kind in _STEPS and isinstance(agent, str) and agent not in ANONYMOUS_NODES:
+    if found_kind in STEP_KINDS and isinstance(agent, str) and agent not in ANONYMOUS_NODES:
         fields["agent_name"] = agent
 
 
