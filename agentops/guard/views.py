@@ -19,7 +19,8 @@ from agentops.accounts.roles import has_role, require_role, who
 from agentops.budgets import actions
 from agentops.budgets.actions import UnsoundRaise
 from agentops.budgets.models import Budget, Raise
-from agentops.domain.budgets import CALENDAR, JOIN, Period, Unit, member_words
+from agentops.domain.budgets import ALWAYS, CALENDAR, JOIN, Period, Unit, member_words
+from agentops.domain.budgets import Budget as Rules
 from agentops.guard import charts, coverage, queries
 from agentops.guard.forms import RaiseForm
 from agentops.guard.queries import Row
@@ -155,7 +156,7 @@ def budget_page(request: HttpRequest, pk: int) -> HttpResponse:
 def _page(request: HttpRequest, budget: Budget, form: RaiseForm | None = None, *, status: int = 200) -> HttpResponse:
     now = timezone.now()
     rules = queries.rules_of(budget, queries.current())
-    member, start = _member(request, rules), _start(request)
+    member, start = _member(request, rules), _start(request, rules, now)
     offset = _offset(request)
     search = clean(request.GET.get("q", ""))
     members = (
@@ -207,7 +208,7 @@ def budget_chart(request: HttpRequest, pk: int, which: str) -> JsonResponse:
     """The course of a window, or the windows of a member one after the other."""
     budget, now = _get(pk), timezone.now()
     rules = queries.rules_of(budget, queries.current())
-    member, start, zone = _member(request, rules), _start(request), ZoneInfo(rules.zone)
+    member, start, zone = _member(request, rules), _start(request, rules, now), ZoneInfo(rules.zone)
     found = queries.standing(rules, member, now=now, start=start)
     if which == "history":
         windows = queries.list_history(rules, member, now=now)
@@ -223,7 +224,7 @@ def passed_by(request: HttpRequest, pk: int) -> HttpResponse:
     """A region: what got past a ceiling in a window, as far as that can be told."""
     budget, now = _get(pk), timezone.now()
     rules = queries.rules_of(budget, queries.current())
-    found = queries.standing(rules, _member(request, rules), now=now, start=_start(request))
+    found = queries.standing(rules, _member(request, rules), now=now, start=_start(request, rules, now))
     passed = coverage.passed(found, now=now)
     context = {"parts": passed_words(found, passed) if passed else None, "overshoot": overshoot(rules)}
     return render(request, "guard/passed.html", context)
@@ -267,17 +268,23 @@ def _get(pk: int) -> Budget:
     return get_object_or_404(Budget.objects.select_related("created_by"), pk=pk)
 
 
-def _member(request: HttpRequest, rules: Any) -> str:
+def _member(request: HttpRequest, rules: Rules) -> str:
     asked = request.GET.get("member", "").replace("\0", "")[:2_000]
     return asked if rules.parts and len(asked.split(JOIN)) == len(rules.parts) else ""
 
 
-def _start(request: HttpRequest) -> datetime | None:
+def _start(request: HttpRequest, rules: Rules, now: datetime) -> datetime | None:
+    """When the window begins that the address asks for; ``None`` for the present one. None begins later than now."""
+    message = "There is no such window."
     try:
-        return parse_moment(request.GET.get("start"))
+        moment = parse_moment(request.GET.get("start"))
     except ValueError:
-        message = "There is no such window."
         raise Http404(message) from None
+    if moment is None or rules.period not in CALENDAR:
+        return None
+    if not ALWAYS <= moment <= now:
+        raise Http404(message)
+    return rules.window(moment)[0]
 
 
 def _offset(request: HttpRequest) -> int:

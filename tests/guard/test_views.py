@@ -149,6 +149,25 @@ def test_a_budget_shows_its_window_members_refusals_raises_and_record(admin: Cli
     assert admin.get(f"/budgets/{budget.pk}/?start=nonsense").status_code == 404
 
 
+@pytest.mark.parametrize("period", ["hour", "day", "week", "month"])
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati"])
+def test_a_window_that_cannot_be_is_not_found(admin: Client, period: str, zone: str) -> None:
+    address = f"/budgets/{make_budget('0.15', period=period, timezone=zone).pk}/"
+    for start in ("9999-12-31T23:00Z", "9999-12-31T12:30Z", "0001-01-01T00:00Z", "2101-01-01", "nonsense"):
+        for region in ("", "passed", "chart/course", "chart/history"):
+            assert admin.get(f"{address}{region}?start={start}").status_code == 404
+
+
+def test_a_moment_within_a_window_shows_the_whole_window(admin: Client) -> None:
+    budget = make_budget("1.00", period="day")
+    ingest(call(1, "0.60"))
+    now = timezone.now()
+    assert "$0.60" in text_of(admin, f"/budgets/{budget.pk}/", start=now.isoformat())
+    total = make_budget("1.00", period="total")
+    ingest(call(2, "0.60"))
+    assert "$0.60" in text_of(admin, f"/budgets/{total.pk}/", start="2025-01-01")
+
+
 def test_a_budget_is_made_on_the_page(admin: Client) -> None:
     answer = admin.post("/budgets/new/", FORM)
     budget = Budget.objects.get(name="Mine")
