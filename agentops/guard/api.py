@@ -24,7 +24,6 @@ from agentops.domain.budgets import JOIN, Action, Amounts, Each, Period, Unit
 from agentops.guard import queries
 from agentops.guard.desk import Desk, check_of, settlement_of
 from agentops.guard.queries import Standing
-from agentops.guard.round import Refused
 from agentops.guard.shapes import (
     CheckIn,
     CheckOut,
@@ -34,6 +33,7 @@ from agentops.guard.shapes import (
     Usd,
     amount_text,
 )
+from agentops.ingest.answers import Refused
 from agentops.ingest.gate import key_of
 from agentops.pages import MAX_ID
 from agentops.runs.api import AskedMoment, Moment, Text, usd

@@ -23,8 +23,9 @@ from agentops.guard import grants
 from agentops.guard.context import Customs
 from agentops.guard.estimates import Estimates
 from agentops.guard.grants import Collided
-from agentops.guard.round import Check, Refused, Round, Settlement
+from agentops.guard.round import Check, Round, Settlement
 from agentops.guard.shapes import CheckIn, SettleIn
+from agentops.ingest.answers import Refused
 from agentops.ingest.connections import connect
 from agentops.live import store as live
 
@@ -42,6 +43,8 @@ TOPIC = "budgets"
 TIMEOUTS = "SET statement_timeout = '3s'; SET lock_timeout = '2s'; SET idle_in_transaction_session_timeout = '10s'"
 BUSY = "The guard is busy; try again."
 NO_DATABASE = "The guard's database is not available; try again."
+#: When whoever could not be answered may ask again, in seconds.
+AGAIN_SECONDS = 1
 
 #: What the database says of what it is given, whoever else is well.
 _ABOUT_VALUES = (psycopg.DataError, psycopg.IntegrityError, DataError, IntegrityError)
@@ -75,7 +78,7 @@ class Desk:
         """Ask. ``done`` is called from the desk's thread, after the commit. Raises ``Refused`` when too many wait."""
         with self._lock:
             if self._waiting >= MAX_WAITING:
-                raise Refused(503, BUSY)
+                raise _not_now(BUSY)
             self._waiting += 1
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="guard-desk", daemon=True)
@@ -135,13 +138,13 @@ class Desk:
         try:
             self._commit(questions)
         except Collided:
-            failure = Refused(503, BUSY)
+            failure = _not_now(BUSY)
         except (psycopg.Error, DatabaseError) as error:
             log.warning("the guard cannot answer now: %s", error)
-            failure, is_one_to_blame = Refused(503, NO_DATABASE), isinstance(error, _ABOUT_VALUES)
+            failure, is_one_to_blame = _not_now(NO_DATABASE), isinstance(error, _ABOUT_VALUES)
         except Exception:
             log.exception("the guard failed")
-            failure = Refused(503, "The guard failed; try again.")
+            failure = _not_now("The guard failed; try again.")
         finally:
             close_old_connections()
         if failure is not None and is_one_to_blame and len(questions) > 1:  # the others have an answer
@@ -149,7 +152,7 @@ class Desk:
                 self._answer([question])
             return
         for question in questions:
-            question.done(failure or question.of.answer or Refused(503, BUSY))
+            question.done(failure or question.of.answer or _not_now(BUSY))
 
     def _commit(self, questions: Sequence[Question]) -> None:
         for attempt in range(1, ATTEMPTS + 1):
@@ -193,6 +196,10 @@ class Desk:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _not_now(why: str) -> Refused:
+    return Refused(503, why, retry_after=AGAIN_SECONDS)
 
 
 def _missed(checks: Sequence[Check]) -> dict[str, tuple[int, int]]:

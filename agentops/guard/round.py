@@ -28,17 +28,10 @@ from agentops.guard.estimates import Estimates, Need, Wanted
 from agentops.guard.grants import Grant, Refusal, Stated
 from agentops.guard.shapes import CheckIn, SettleIn, amount_text, moment_text
 from agentops.guard.verdict import STOP, Verdict, judge
+from agentops.ingest.answers import Refused
 from agentops.runs.api import usd
 from agentops.runs.findings import Scope
 from agentops.runs.store import RunKey, answer_key
-
-
-class Refused(Exception):
-    """A question that has no answer: ``status`` is HTTP's, the message a sentence."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 @dataclass(slots=True)

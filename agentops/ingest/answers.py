@@ -1,4 +1,4 @@
-"""What the receiver answers, in the content type of the request."""
+"""What is answered in front of Django: the receiver does so in the content type of the request."""
 
 from __future__ import annotations
 
@@ -48,7 +48,15 @@ def success(content_type: str, rejected: int = 0, message: str = "", *, what: st
 
 def failure(content_type: str, refused: Refused) -> Answer:
     """4xx and 503: a ``google.rpc.Status``."""
-    code, message = _CODES.get(refused.status, 2), refused.message[:MAX_MESSAGE_CHARS]
+    code, message, headers = _CODES.get(refused.status, 2), refused.message[:MAX_MESSAGE_CHARS], headers_of(refused)
+    if content_type == JSON:
+        return Answer(refused.status, orjson.dumps({"code": code, "message": message}), JSON, headers)
+    status = Status(code=code, message=message)
+    return Answer(refused.status, status.SerializeToString(), PROTOBUF, headers)
+
+
+def headers_of(refused: Refused) -> tuple[tuple[bytes, bytes], ...]:
+    """What the headers say of a refusal, whatever its body is."""
     headers: list[tuple[bytes, bytes]] = []
     if refused.retry_after is not None:
         headers.append((b"retry-after", str(max(1, round(refused.retry_after))).encode()))
@@ -56,7 +64,4 @@ def failure(content_type: str, refused: Refused) -> Answer:
         headers.append((b"allow", refused.allow.encode()))
     if refused.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
-    if content_type == JSON:
-        return Answer(refused.status, orjson.dumps({"code": code, "message": message}), JSON, tuple(headers))
-    status = Status(code=code, message=message)
-    return Answer(refused.status, status.SerializeToString(), PROTOBUF, tuple(headers))
+    return tuple(headers)

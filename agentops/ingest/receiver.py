@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from django.conf import settings
 from zlib_ng import zlib_ng
@@ -20,15 +20,13 @@ from zlib_ng import zlib_ng
 from agentops.ingest import otlp
 from agentops.ingest.answers import JSON, PROTOBUF, Answer, Refused, failure, success
 from agentops.ingest.batch import Batch, Sink, Unavailable
+from agentops.ingest.exchange import Body, Disconnected, Receive, Scope, Send, respond
 from agentops.ingest.gate import Gate, Sender
 from agentops.ingest.otlp_json import decode_json, decode_logs_json
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 TRACES, LOGS, METRICS = "traces", "logs", "metrics"
 PATHS = {f"{prefix}/v1/{signal}": signal for prefix in ("", "/api/public/otel") for signal in (TRACES, LOGS, METRICS)}
@@ -80,8 +78,7 @@ class Receiver:
             answer = failure(answers_in, Refused(503, "The receiver failed; try again.", retry_after=2))
         finally:
             self._under_way -= body.size
-        # What was not read now will not be read: without this the server would go on and throw it away.
-        await _send(send, answer, close=not body.complete)
+        await respond(send, answer, body)
 
     async def _answer(self, scope: Scope, headers: dict[bytes, bytes], content_type: str, body: Body) -> Answer:
         signal = PATHS.get(scope["path"].rstrip("/"))
@@ -96,7 +93,8 @@ class Receiver:
         encoding = headers.get(b"content-encoding", b"identity").strip().lower().decode("latin-1") or "identity"
         if encoding not in {"identity", "gzip"}:
             raise Refused(415, "The content encoding must be gzip or identity.")
-        content = await self._read(headers, body)
+        most = settings.INGEST_MAX_COMPRESSED_BYTES
+        content = await body.read(headers, most=most, seconds=BODY_SECONDS, count=self._count)
         if signal is TRACES:
             return await self._traces(content, content_type, encoding, sender)
         if signal is LOGS:
@@ -147,24 +145,10 @@ class Receiver:
                 reasons = [*reasons, "The log records could not be kept."]
         return success(content_type, rejected, "; ".join(reasons), what="rejectedLogRecords")
 
-    async def _read(self, headers: dict[bytes, bytes], body: Body) -> bytes:
-        """The body, counted as it comes. Raises ``Refused``, ``Disconnected``."""
-        most = settings.INGEST_MAX_COMPRESSED_BYTES
-        length = headers.get(b"content-length", b"")
-        if length.isdigit() and int(length[:20]) > most:
-            raise Refused(413, f"A request may have at most {most} bytes.")
-        try:
-            async with asyncio.timeout(BODY_SECONDS):
-                while not body.complete:
-                    arrived = await body.receive()
-                    self._under_way += arrived
-                    if body.size > most:
-                        raise Refused(413, f"A request may have at most {most} bytes.")
-                    if self._under_way > MAX_BYTES_UNDER_WAY:
-                        raise Refused(503, "Too many requests are under way; try again.", retry_after=2)
-        except TimeoutError as error:
-            raise Refused(408, f"The body did not arrive within {BODY_SECONDS:.0f} seconds.") from error
-        return body.content()
+    def _count(self, arrived: int) -> None:
+        self._under_way += arrived
+        if self._under_way > MAX_BYTES_UNDER_WAY:
+            raise Refused(503, "Too many requests are under way; try again.", retry_after=2)
 
     async def _in_slot(self, body: bytes, encoding: str, work: Callable[[bytes], T]) -> T:
         """Decompress and decode in one of few slots, so that memory is bounded."""
@@ -186,37 +170,6 @@ class Receiver:
             raise Refused(413, str(error)) from error
         finally:
             self._slots.release()
-
-
-@dataclass(slots=True)
-class Body:
-    """A request's body as far as it has come."""
-
-    _receive: Receive
-    size: int = 0
-    complete: bool = False
-    _chunks: list[bytes] = field(default_factory=list)
-
-    async def receive(self) -> int:
-        """Wait for the next piece and return its size. Raises ``Disconnected``."""
-        message = await self._receive()
-        if message["type"] == "http.disconnect":
-            raise Disconnected
-        chunk = message.get("body", b"")
-        self.complete = not message.get("more_body", False)
-        self.size += len(chunk)
-        if chunk:
-            self._chunks.append(chunk)
-        return len(chunk)
-
-    def content(self) -> bytes:
-        """What has come, in one piece, which is then no longer kept here."""
-        chunks, self._chunks = self._chunks, []
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-class Disconnected(Exception):
-    """The sender went away before its request was complete."""
 
 
 def decode(body: bytes, content_type: str, encoding: str, now_ns: int | None = None) -> otlp.Decoded:
@@ -287,19 +240,3 @@ def decompress(body: bytes, encoding: str, most: int) -> bytes | None:
         raise otlp.BadRequest(message) from error
     message = f"The gzip body has more than {MAX_GZIP_MEMBERS} members."
     raise otlp.BadRequest(message)
-
-
-async def _send(send: Send, answer: Answer, *, close: bool) -> None:
-    await send(
-        {
-            "type": "http.response.start",
-            "status": answer.status,
-            "headers": [
-                (b"content-type", answer.content_type.encode()),
-                (b"content-length", str(len(answer.body)).encode()),
-                *answer.headers,
-                *([(b"connection", b"close")] if close else []),
-            ],
-        }
-    )
-    await send({"type": "http.response.body", "body": answer.body})

@@ -9,7 +9,8 @@ from agentops.columns import books_cursor
 from agentops.guard.context import Customs
 from agentops.guard.desk import check_of, settlement_of
 from agentops.guard.estimates import Estimates
-from agentops.guard.round import Check, Refused, Round, Settlement
+from agentops.guard.round import Check, Round, Settlement
+from agentops.ingest.answers import Refused
 
 SERVICE = "research-assistant"
 RUN = "5b8efff798038103d269b633813fc60c"

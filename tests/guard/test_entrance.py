@@ -6,8 +6,9 @@ import asyncio
 import json
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from decimal import Decimal
+from itertools import count
 from queue import Queue
 from typing import Any
 
@@ -20,7 +21,7 @@ from agentops.accounts.actions import create_ingest_key
 from agentops.guard import grants
 from agentops.guard.desk import Desk, Question, check_of, settlement_of
 from agentops.guard.entrance import CHECK, SETTLE, Entrance, is_guard
-from agentops.guard.round import Refused
+from agentops.ingest.answers import Refused
 from agentops.ingest.booking import book
 from agentops.ingest.connections import connect
 from tests.budgets.making import make_budget, usd, windows
@@ -41,16 +42,33 @@ class Client:
         self.loop = asyncio.new_event_loop()
 
     def post(self, path: str, content: bytes, key: str = "", **headers: str) -> tuple[int, dict[str, str], Any]:
-        return self.loop.run_until_complete(self._post(path, content, key, headers))
-
-    async def _post(
-        self, path: str, content: bytes, key: str, headers: dict[str, str]
-    ) -> tuple[int, dict[str, str], Any]:
-        sent: list[dict[str, Any]] = []
         parts = [content[:10], content[10:]]
 
         async def receive() -> dict[str, Any]:
             return {"type": "http.request", "body": parts.pop(0), "more_body": bool(parts)}
+
+        return self.speak(path, receive, key, headers)
+
+    def stream(self, key: str = "", **headers: str) -> tuple[int, dict[str, str], int]:
+        """Send a body without an end: the status, the headers, and how many pieces of 1 KiB were read."""
+        read = count(1)
+
+        async def receive() -> dict[str, Any]:
+            next(read)
+            return {"type": "http.request", "body": b" " * 1024, "more_body": True}
+
+        status, told, _ = self.speak(CHECK, receive, key, headers)
+        return status, told, next(read) - 1
+
+    def speak(
+        self, path: str, receive: Callable[[], Awaitable[Any]], key: str, headers: dict[str, str]
+    ) -> tuple[int, dict[str, str], Any]:
+        return self.loop.run_until_complete(self._speak(path, receive, key, headers))
+
+    async def _speak(
+        self, path: str, receive: Callable[[], Awaitable[Any]], key: str, headers: dict[str, str]
+    ) -> tuple[int, dict[str, str], Any]:
+        sent: list[dict[str, Any]] = []
 
         async def send(message: dict[str, Any]) -> None:
             sent.append(message)
@@ -125,6 +143,31 @@ def test_without_a_key_nobody_is_answered_and_guessing_ends(client: Client) -> N
     wrong = [client.post(CHECK, body(), "agk_wrong")[0] for _ in range(22)]
     assert wrong[0] == 401
     assert wrong[-1] == 429
+
+
+def test_a_body_that_nobody_reads_to_its_end_ends_its_connection(client: Client, key: str) -> None:
+    refused = [client.stream(), client.stream("agk_wrong"), client.stream(key, **{"content-length": "70000"})]
+    assert [(status, headers["connection"], read) for status, headers, read in refused] == [
+        (401, "close", 0),
+        (401, "close", 0),
+        (413, "close", 0),
+    ]
+    status, headers, read = client.stream(key)
+    assert (status, headers["connection"], read) == (413, "close", 65)
+    for _ in range(20):
+        status, headers, read = client.stream("agk_wrong")
+    assert (status, headers["connection"], read) == (429, "close", 0)
+    assert int(headers["retry-after"]) > 1
+    for content in (body(), b"{"):
+        assert "connection" not in client.post(CHECK, content, key)[1]
+
+
+def test_whoever_goes_away_is_not_answered(client: Client, key: str) -> None:
+    async def leave() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    with pytest.raises(IndexError):  # nothing was sent
+        client.speak(CHECK, leave, key, {})
 
 
 def test_only_two_addresses_are_the_guards() -> None:
@@ -234,16 +277,16 @@ def test_made_up_runs_and_users_make_no_more_than_a_window_each() -> None:
     each = [make_budget("1", each=each, period="day") for each in ("user", "run")]
     desk = Desk()
     told: Queue[Any] = Queue()
-    count = 2_000
+    many = 2_000
     assert not desk.is_busy
-    for n in range(count):
+    for n in range(many):
         desk.put(Question(check_of(body(user=f"u{n}", run=f"{n + 1:032x}"), SERVICE), told.put))
     assert desk.is_busy, "nothing gives way to it"
-    decided = Counter(told.get(timeout=30)["decision"] for _ in range(count))
+    decided = Counter(told.get(timeout=30)["decision"] for _ in range(many))
     desk.close()
     assert not desk.is_busy
-    assert decided == {"allow": count}
-    assert [len(windows(budget)) for budget in each] == [count, count]
+    assert decided == {"allow": many}
+    assert [len(windows(budget)) for budget in each] == [many, many]
 
 
 def test_a_question_that_the_database_cannot_hold_spoils_no_other() -> None:

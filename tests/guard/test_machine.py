@@ -33,7 +33,8 @@ from agentops.domain.spans import Cost, Kind, PriceSource, Span, TokenUsage
 from agentops.guard.context import Customs
 from agentops.guard.desk import check_of, settlement_of
 from agentops.guard.estimates import Estimates
-from agentops.guard.round import Check, Refused, Round, Settlement
+from agentops.guard.round import Check, Round, Settlement
+from agentops.ingest.answers import Refused
 from agentops.ingest.booking import Entry, book
 from tests.budgets.making import make_budget, usd
 from tests.guard.model import Ceiling, Key, Model, Step, Sum, Told, Who

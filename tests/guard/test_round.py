@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from agentops.budgets.models import Reservation
 from agentops.guard.desk import check_of
-from agentops.guard.round import Refused
+from agentops.ingest.answers import Refused
 from tests.budgets.making import decided, make_budget, usd, windows
 from tests.budgets.test_windows import call, ingest
 from tests.guard.asking import RUN, SERVICE, body, check, decide, settle
