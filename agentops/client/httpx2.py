@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import httpx2
 
+from agentops.client.guard import Guard
 from agentops.client.refusals import OnStop
 from agentops.client.transport import AsyncGuarding, AsyncWatched, Guarding, Watched
-
-if TYPE_CHECKING:
-    from agentops.client.guard import Guard
 
 
 class _Stream(Watched, httpx2.SyncByteStream):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,15 +44,17 @@ class Report:
 
 
 class Meter:
-    """Reads a reply on its way to who asked for it, and says once what it came to."""
+    """Reads a reply on its way to who asked for it, and says once what it came to.
 
-    def __init__(self, call: ModelCall, headers: Mapping[str, str], decode: Callable[[bytes], bytes]) -> None:
+    ``decode`` reads a body as it was encoded on its way; ``None`` for one that was not.
+    """
+
+    def __init__(self, call: ModelCall, content_type: str, decode: Callable[[bytes], bytes] | None) -> None:
         self._call = call
         self._reading = Reading(call.dialect)
-        self._is_stream = "text/event-stream" in headers.get("content-type", "")
-        self._is_json = "json" in headers.get("content-type", "")
-        encoding = headers.get("content-encoding", "identity").strip().lower()
-        self._decode = None if encoding in ("", "identity") else decode
+        self._is_stream = "text/event-stream" in content_type
+        self._is_json = "json" in content_type
+        self._decode = decode
         self._events = Events()
         self._kept: list[bytes] = []
         self._kept_bytes = 0

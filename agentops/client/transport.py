@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from types import ModuleType, TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import httpx
 
-from agentops.client.calls import ModelCall, dialect_of, read_call
+from agentops.client.calls import Dialect, ModelCall, dialect_of, read_call
 from agentops.client.errors import GuardStopped
+from agentops.client.guard import Guard
 from agentops.client.metering import Guarded, Meter, Report, claimed
 from agentops.client.refusals import OnStop, is_made_by_sdk, refusal
-
-if TYPE_CHECKING:
-    from agentops.client.guard import Guard
+from agentops.client.steps import Step
 
 
 class _Both:
@@ -31,24 +30,21 @@ class _Both:
         self._inner = inner
         self._on_stop = on_stop
 
-    def _is_model_call(self, request: Any) -> bool:
+    def _dialect(self, request: Any) -> Dialect | None:
+        """How a model call is spelled; ``None`` for every other request."""
         if not isinstance(request, self._http.Request):
             message = f"This transport is for {self._http.__name__}; the other one is in agentops.client.httpx2."
             raise TypeError(message)
-        return dialect_of(request.method, request.url.path) is not None
+        return dialect_of(request.method, request.url.path)
 
-    def _read(self, request: Any) -> ModelCall:
-        dialect = dialect_of(request.method, request.url.path)
-        assert dialect is not None
-        return read_call(dialect, request.url.host, request.url.path, request.content)
-
-    def _question(self, call: ModelCall) -> dict[str, Any]:
-        return {
-            "model": call.model,
-            "provider": call.provider,
-            "input_tokens": call.input_tokens,
-            "max_output_tokens": call.max_output_tokens,
-        }
+    def _step(self, call: ModelCall) -> Step:
+        return self._guard.step(
+            "llm",
+            model=call.model,
+            provider=call.provider,
+            input_tokens=call.input_tokens,
+            max_output_tokens=call.max_output_tokens,
+        )
 
     def _stop(self, request: Any, call: ModelCall, stop: GuardStopped) -> Any:
         raises = self._on_stop == "raise"
@@ -57,13 +53,19 @@ class _Both:
         return refusal(stop, call.dialect, self._http.Response, raises=raises)
 
     def _meter(self, call: ModelCall, response: Any) -> Meter:
-        encoding = response.headers.get("content-encoding", "")
+        content_type, encoding = (response.headers.get(name, "") for name in ("content-type", "content-encoding"))
 
         def decode(body: bytes) -> bytes:
             read = self._http.Response(200, headers={"content-encoding": encoding}, content=body)
             return bytes(read.content)
 
-        return Meter(call, response.headers, decode)
+        if not response.is_closed:
+            return Meter(call, content_type, None if encoding.strip().lower() in ("", "identity") else decode)
+        # Made of bytes, as by a mock: nobody reads its stream any more.
+        meter = Meter(call, content_type, None)
+        meter.feed(response.content)
+        meter.exhaust()
+        return meter
 
 
 class Guarding(_Both):
@@ -73,14 +75,15 @@ class Guarding(_Both):
 
     def handle_request(self, request: Any) -> Any:
         """Send a request; a model call only if the guard lets it."""
-        if not self._is_model_call(request):
+        dialect = self._dialect(request)
+        if dialect is None:
             return self._inner.handle_request(request)
         request.read()
-        call = self._read(request)
+        call = read_call(dialect, request.url.host, request.url.path, request.content)
         guarded = claimed(self._guard, call)
         if guarded is None:
             try:
-                step = self._guard.step("llm", **self._question(call)).ask()
+                step = self._step(call).ask()
             except GuardStopped as stop:
                 return self._stop(request, call, stop)
             guarded = Guarded(call, step, is_own=True)
@@ -97,13 +100,9 @@ class Guarding(_Both):
             return response
         meter = self._meter(guarded.call, response)
         if response.is_closed:
-            # Made of bytes, as by a mock: nobody reads its stream any more.
-            meter = Meter(guarded.call, {"content-type": response.headers.get("content-type", "")}, bytes)
-            meter.feed(response.content)
-            meter.exhaust()
             self._settle(guarded, guarded.over(meter))
-            return response
-        response.stream = self._stream(response.stream, meter, lambda: self._settle(guarded, guarded.over(meter)))
+        else:
+            response.stream = self._stream(response.stream, meter, lambda: self._settle(guarded, guarded.over(meter)))
         return response
 
     def _settle(self, guarded: Guarded, report: Report | None) -> None:
@@ -134,14 +133,15 @@ class AsyncGuarding(_Both):
 
     async def handle_async_request(self, request: Any) -> Any:
         """Send a request; a model call only if the guard lets it."""
-        if not self._is_model_call(request):
+        dialect = self._dialect(request)
+        if dialect is None:
             return await self._inner.handle_async_request(request)
         await request.aread()
-        call = self._read(request)
+        call = read_call(dialect, request.url.host, request.url.path, request.content)
         guarded = claimed(self._guard, call)
         if guarded is None:
             try:
-                step = await self._guard.step("llm", **self._question(call)).aask()
+                step = await self._step(call).aask()
             except GuardStopped as stop:
                 return self._stop(request, call, stop)
             guarded = Guarded(call, step, is_own=True)
@@ -158,16 +158,9 @@ class AsyncGuarding(_Both):
             return response
         meter = self._meter(guarded.call, response)
         if response.is_closed:
-            meter = Meter(guarded.call, {"content-type": response.headers.get("content-type", "")}, bytes)
-            meter.feed(response.content)
-            meter.exhaust()
             await self._settle(guarded, guarded.over(meter))
-            return response
-
-        async def over() -> None:
-            await self._settle(guarded, guarded.over(meter))
-
-        response.stream = self._stream(response.stream, meter, over)
+        else:
+            response.stream = self._stream(response.stream, meter, lambda: self._settle(guarded, guarded.over(meter)))
         return response
 
     async def _settle(self, guarded: Guarded, report: Report | None) -> None:
