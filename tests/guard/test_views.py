@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -274,6 +275,15 @@ def test_every_page_says_what_is_stopped(admin: Client) -> None:
         page = text_of(admin, address)
         assert "Stopped: service checkout" in page
         assert "it sends mails" in page
+
+
+def test_an_id_stands_for_one_thing_on_a_page(admin: Client) -> None:
+    budget = make_budget("0.05", each="user", period="day")
+    check(user="ana")
+    actions.stop(what="service", value="checkout", reason="it sends mails", by=None)
+    for address in ("", f"{budget.pk}/", f"{budget.pk}/edit/", "new/", "stops/"):
+        found = re.findall(r'\sid="([^"]+)"', text_of(admin, f"/budgets/{address}"))
+        assert len(found) == len(set(found)), address
 
 
 def test_a_kill_switch_says_what_it_has_refused_since(admin: Client) -> None:
