@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from django.db import DatabaseError
 from psycopg import Cursor
 
 from agentops.budgets.reservations import is_trace_id
 from agentops.columns import Byteas, Integers, Texts, transpose
+from agentops.current import Current
 from agentops.domain.alerting import Severity, State
 from agentops.domain.budgets import Facts
+from agentops.domain.habits import Habits
 from agentops.runs.findings import Place, Scope
 from agentops.runs.store import RunKey
 from agentops.watch import rules, usual
 from agentops.watch.reporting import fingerprint
+from agentops.watch.rules import Rulebook
+
+log = logging.getLogger(__name__)
 
 #: What was found in a session stops it for so long after it was last seen; a run is stopped for good.
 SESSION_REST = timedelta(minutes=15)
-#: How often the step budget of a service is worked out anew, in seconds.
-BUDGETS_SECONDS = 30.0
+#: How often the step budget of a service is worked out anew, in seconds, and how many are kept in mind.
+BUDGETS_SECONDS, MAX_BUDGETS = 30.0, 10_000
 #: Kinds of findings that the guard acts on.
 KINDS = ("loop.repeat", "loop.cycle", "loop.ping_pong", "loop.no_progress", "loop.near_duplicate", "cost.velocity")
 
@@ -131,32 +138,53 @@ class Steps(NamedTuple):
 
 @dataclass(slots=True)
 class Customs:
-    """What has been decided about services and what is usual there, for one process."""
+    """What has been decided about services and what is usual there, as at the last look, for one process."""
 
     clock: Callable[[], float] = time.monotonic
-    _rules: Any = field(default_factory=rules.current)
+    _rules: Current[Rulebook] = field(default_factory=rules.current)
+    _rulebook: Rulebook | None = None
     _steps: dict[str, tuple[float, Steps | None]] = field(default_factory=dict)
+
+    def look(self, services: Iterable[str]) -> None:
+        """Read what is due, of these services. Two statements at most; while they fail, all stays as it was.
+
+        Raises ``DatabaseError`` when something was never read.
+        """
+        rulebook = self._rulebook = self._rules.get()
+        now, known = self.clock(), self._steps
+        if len(known) > MAX_BUDGETS:
+            known.clear()
+        due = {one for one in services if one not in known or now - known[one][0] > BUDGETS_SECONDS}
+        if not due:
+            return
+        try:
+            habits = usual.read_habits((service, "") for service in due)
+        except DatabaseError as error:
+            if not due <= known.keys():
+                raise
+            log.warning("what runs usually take cannot be read now: %s", error)
+            known |= {service: (now, known[service][1]) for service in due}
+        else:
+            known |= {service: (now, _steps_of(service, rulebook, habits.get((service, "")))) for service in due}
 
     def steps(self, service: str) -> Steps | None:
         """The step budget of a service's runs; ``None`` where nobody wants one."""
-        known = self._steps.get(service)
-        if known is None or self.clock() - known[0] > BUDGETS_SECONDS:
-            if len(self._steps) > 10_000:
-                self._steps.clear()
-            known = self._steps[service] = (self.clock(), self._work_out(service))
-        return known[1]
+        if service not in self._steps:
+            self.look((service,))
+        return self._steps[service][1]
 
     def stops_loops(self, service: str) -> bool:
         """Whether a loop that pages stops its run."""
-        return bool(self._rules.get().of(service).numbers["guard_stops_loops"])
+        rulebook = self._rules.get() if self._rulebook is None else self._rulebook
+        return bool(rulebook.of(service).numbers["guard_stops_loops"])
 
-    def _work_out(self, service: str) -> Steps | None:
-        effective = self._rules.get().of(service)
-        if not effective.is_on("steps.budget"):
-            return None
-        habits = usual.read_habits([(service, "")]).get((service, ""))
-        budget, times = effective.budgeted(habits).step_budget, effective.numbers["guard_steps_times"]
-        return None if budget is None else Steps(budget, int(budget * times) if times else None)
+
+def _steps_of(service: str, rulebook: Rulebook, habits: Habits | None) -> Steps | None:
+    effective = rulebook.of(service)
+    if not effective.is_on("steps.budget"):
+        return None
+    budget, times = effective.budgeted(habits).step_budget, effective.numbers["guard_steps_times"]
+    return None if budget is None else Steps(budget, int(budget * times) if times else None)
 
 
 def is_page(severity: str) -> bool:

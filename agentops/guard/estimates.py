@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from django.db import connection
+from django.db import DatabaseError, connection
 
 from agentops.current import Current
 from agentops.domain.budgets import Amounts
-from agentops.domain.pricing import span_cost
+from agentops.domain.pricing import PriceList, span_cost
 from agentops.domain.spans import Kind, Span, TokenUsage
 from agentops.prices.store import latest_revision, load_prices
+
+log = logging.getLogger(__name__)
 
 #: What a model call is taken to need of which nothing at all is known: nano-dollars and tokens.
 UNKNOWN_NANO, UNKNOWN_TOKENS = 50_000_000, 4_000
@@ -52,13 +55,31 @@ class Wanted:
 
 
 class Estimates:
-    """Needs of steps, for one process. ``clock`` gives seconds and never goes back."""
+    """Needs of steps, by prices and habits as at the last look, for one process.
+
+    ``clock`` gives seconds and never goes back.
+    """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._prices = Current(latest_revision, load_prices, clock=clock)
         self._clock = clock
+        self._price_list: PriceList | None = None
         self._habits: Mapping[tuple[str, str, str], Amounts] = {}
         self._read_at = float("-inf")
+
+    def look(self) -> None:
+        """Read what is due. While it cannot be read all stays as it was.
+
+        Raises ``DatabaseError`` when prices were never read.
+        """
+        self._price_list = self._prices.get()
+        if self._clock() - self._read_at < EVERY_SECONDS:
+            return
+        self._read_at = self._clock()
+        try:
+            self._habits = read_habits()
+        except DatabaseError as error:
+            log.warning("what steps usually need cannot be read now: %s", error)
 
     def need(self, wanted: Wanted, at: datetime) -> Need:
         """What a step needs at most. Raises ``DatabaseError`` when prices were never read."""
@@ -72,6 +93,7 @@ class Estimates:
         """What such a step costs, in nano-dollars; ``None`` when nobody knows."""
         kinds = (Kind.TOOL,) if kind == "tool" else (Kind.LLM, Kind.EMBEDDING) if not usage.output else (Kind.LLM,)
         start = int(at.timestamp() * _NS)
+        prices = self._prices.get() if self._price_list is None else self._price_list
         for each in kinds:
             span = Span(
                 bytes(16),
@@ -88,7 +110,7 @@ class Estimates:
                 tool_name=tool or None,
                 usage=usage,
             )
-            if (cost := span_cost(span, self._prices.get()).nano) is not None:
+            if (cost := span_cost(span, prices).nano) is not None:
                 return cost
         return None
 
@@ -128,9 +150,6 @@ class Estimates:
 
     def _usual(self, wanted: Wanted) -> Amounts | None:
         """What such steps of the service need, else what all of its steps of the kind do."""
-        if self._clock() - self._read_at >= EVERY_SECONDS:
-            self._read_at = self._clock()
-            self._habits = read_habits()
         get, service, kind = self._habits.get, wanted.service, wanted.kind
         return get((service, kind, wanted.name)) or get((service, kind, ""))
 

@@ -101,9 +101,12 @@ class Round:
     def decide(self, checks: Sequence[Check], settlements: Sequence[Settlement]) -> None:
         """Answer all of them. Raises ``grants.Collided``: then the transaction has to be made again.
 
+        Prices, rules and habits are read, over a connection that may have to be waited for, before anything is locked.
         What does not depend on each other is asked at once: where the connection is in a pipeline, one answer is waited
         for instead of six.
         """
+        self.estimates.look()
+        self.customs.look({check.service for check in checks if check.asked.run})
         self.moment = share(self.cursor)
         ids = {id(one): _uuid(one.asked.reservation) for one in settlements}
         keys = {id(check): grants.run_key(check.service, check.asked.run) for check in checks}

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import pytest
+from django.db import DatabaseError
 from django.utils import timezone
 
 from agentops.budgets.models import Reservation
+from agentops.guard import estimates
+from agentops.guard.context import Customs
 from agentops.guard.desk import check_of
 from agentops.ingest.answers import Refused
 from tests.budgets.making import decided, make_budget, usd, windows
 from tests.budgets.test_windows import call, ingest
 from tests.guard.asking import RUN, SERVICE, body, check, decide, settle
-from tests.guard.counting import count_statements
+from tests.guard.counting import OWN, count_statements, process, statements
 
 pytestmark = pytest.mark.django_db
 
@@ -267,3 +271,53 @@ def test_a_round_takes_a_constant_number_of_statements() -> None:
         for size in (2, 60)
     ]
     assert counts[0] == counts[1]
+
+
+def test_services_that_nobody_has_asked_for_yet_are_read_of_together() -> None:
+    check()  # the ceilings are read
+    counts = [
+        count_statements([check_of(body(run=f"{n:032x}"), f"service-{size}-{n}") for n in range(1, size)])
+        for size in (2, 60)
+    ]
+    assert counts[0] == counts[1]
+
+
+def test_what_is_due_is_read_before_anything_is_locked() -> None:
+    make_budget("100")
+    check()  # the ceilings are read
+    clock = count(step=100.0)  # whenever somebody looks at it, all is due
+    needs, customs = process(lambda: next(clock))
+    asked = [check_of(body(run=RUN, estimate={}), service) for service in ("one", "two")]
+    for _ in range(2):
+        made = statements(asked, needs, customs)
+        first = made.index(OWN)
+        assert first > 3
+        assert set(made[first:]) == {OWN}
+
+
+def test_habits_that_cannot_be_read_stay_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    needs, customs = process(lambda: now)
+    needs.look()
+    customs.look([SERVICE])
+    known = customs.steps(SERVICE)
+    assert known is not None
+
+    def fail(*args: Any) -> Any:
+        raise DatabaseError(args)
+
+    now = 100.0
+    monkeypatch.setattr(estimates, "read_habits", fail)
+    monkeypatch.setattr("agentops.watch.usual.read_habits", fail)
+    needs.look()
+    customs.look([SERVICE])
+    assert customs.steps(SERVICE) == known
+    with pytest.raises(DatabaseError):  # of this one nothing was known
+        customs.look([SERVICE, "other"])
+
+
+def test_a_step_budget_is_read_when_nobody_has_looked() -> None:
+    looked = Customs()
+    looked.look([SERVICE])
+    assert Customs().steps(SERVICE) == looked.steps(SERVICE)
+    assert Customs().stops_loops(SERVICE) is looked.stops_loops(SERVICE)
