@@ -82,9 +82,8 @@ class GuardHandler(BaseCallbackHandler):
         """A model has failed, or its stream was left."""
         step, streamed = self._take(run_id)
         if step is not None:
-            step.usage_is_estimated = bool(streamed)
             seen = Usage(step.question.input_tokens, tokens_of(streamed)) if streamed else Usage()
-            step.settle(seen, outcome=outcome_of(error))
+            step.settle(seen, outcome=outcome_of(error), is_estimated=bool(streamed))
 
     def on_tool_start(
         self,

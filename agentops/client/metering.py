@@ -40,6 +40,7 @@ class Report:
             "outcome": self.outcome,
             "model": self.model,
             "response_id": self.response_id,
+            "is_estimated": self.is_estimated,
         }
 
 
@@ -150,12 +151,9 @@ class Guarded:
         if self._is_over:
             return None
         self._is_over = True
-        report = meter.report()
-        self.step.usage_is_estimated = report.is_estimated
-        return report
+        return meter.report()
 
     def _ended(self, report: Report) -> Report | None:
-        self.step.usage_is_estimated = report.is_estimated
         if self._is_own or report.usage:
             return report
         self.step.release()

@@ -98,14 +98,18 @@ class GuardedToolset(WrapperToolset[Any]):
 
 async def _settle(step: Step, stream: StreamedResponse, error: BaseException | None) -> None:
     usage = _usage(stream.usage)
-    if not usage.output_tokens:
+    is_estimated = not usage.output_tokens
+    if is_estimated:
         # Left early, or never told: what was seen of it, as the provider bills it.
         seen = stream.get()
         size = sum(len(str(getattr(part, "content", part)).encode("utf-8", "replace")) for part in seen.parts)
         usage = Usage(usage.input_tokens or step.question.input_tokens, tokens_of(size))
-        step.usage_is_estimated = True
     await step.asettle(
-        usage, outcome=outcome_of(error), model=stream.model_name, response_id=stream.provider_response_id
+        usage,
+        outcome=outcome_of(error),
+        model=stream.model_name,
+        response_id=stream.provider_response_id,
+        is_estimated=is_estimated,
     )
 
 

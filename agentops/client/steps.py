@@ -199,14 +199,16 @@ class Step:
         cost_usd: Decimal | float | str | None = None,
         model: str | None = None,
         response_id: str | None = None,
+        is_estimated: bool = False,
         **tokens: int | None,
     ) -> Settlement | None:
         """Say what it came to; the first time counts. ``tokens`` are those of ``Usage``, instead of one.
 
+        ``is_estimated`` says that they were worked out of texts, because the provider did not tell.
         It never raises for what the guard says or does not say: the step is made already. What cannot be sent now is
         sent later. Without any usage a step that went well is booked as it was estimated.
         """
-        told = self._told(usage, outcome, dollars(cost_usd), model, response_id, tokens)
+        told = self._told(usage or Usage(**tokens), outcome, dollars(cost_usd), model, response_id, is_estimated)
         if told is not None:
             with giving_up():
                 self.settlement = self.guard.settle(told)
@@ -220,10 +222,11 @@ class Step:
         cost_usd: Decimal | float | str | None = None,
         model: str | None = None,
         response_id: str | None = None,
+        is_estimated: bool = False,
         **tokens: int | None,
     ) -> Settlement | None:
         """``settle`` for coroutines."""
-        told = self._told(usage, outcome, dollars(cost_usd), model, response_id, tokens)
+        told = self._told(usage or Usage(**tokens), outcome, dollars(cost_usd), model, response_id, is_estimated)
         if told is not None:
             with giving_up():
                 self.settlement = await self.guard.asettle(told)
@@ -269,20 +272,20 @@ class Step:
 
     def _told(
         self,
-        usage: Usage | None,
+        usage: Usage,
         outcome: Outcome,
         cost_usd: Decimal | None,
         model: str | None,
         response_id: str | None,
-        tokens: dict[str, int | None],
+        is_estimated: bool,  # noqa: FBT001  (only ``settle`` calls it)
     ) -> Told | None:
         if self.is_settled or self.reservation is None:
             return None
-        self.is_settled = True
+        self.is_settled, self.usage_is_estimated = True, is_estimated
         return Told(
             reservation=self.reservation,
             outcome=outcome,
-            usage=usage or Usage(**tokens),
+            usage=usage,
             cost_usd=cost_usd,
             model=model or self.question.model,
             provider=self.question.provider,

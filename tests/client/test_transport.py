@@ -17,6 +17,7 @@ from tests.client.sdks import MESSAGES
 from tests.client.servers import INPUT, OUTPUT, ScriptedGuard, ScriptedProvider
 
 CHAT = {"model": "gpt-5", "messages": MESSAGES}
+PATH = "/v1/chat/completions"
 STOP = {"mode": "budget", "action": "stop", "message": "Enough."}
 
 
@@ -150,6 +151,24 @@ async def test_coroutines_with_httpx_itself(guard: Guard, server: ScriptedGuard,
         assert (await client.get("/v1/models")).status_code == 200
     assert server.settled[0]["usage"]["output_tokens"] == OUTPUT
     assert server.settled[0]["usage"]["input_tokens"] == INPUT + 500
+
+
+def test_a_stream_that_is_left_says_that_its_numbers_are_estimated(guard: Guard, server: ScriptedGuard) -> None:
+    with client_of(guard, streamed) as client, guard.step("llm") as step, client.stream("POST", PATH, json=CHAT):
+        pass
+    assert step.usage_is_estimated
+    assert server.settled[0]["usage"]["output_tokens"] == 0
+
+
+def test_it_says_nothing_of_what_the_program_settled_before_it(guard: Guard, server: ScriptedGuard) -> None:
+    with client_of(guard, streamed) as client, guard.step("llm") as step, client.stream("POST", PATH, json=CHAT):
+        step.settle(input_tokens=7, output_tokens=3)
+    assert not step.usage_is_estimated
+    assert server.settled[0]["usage"] == {"input_tokens": 7, "output_tokens": 3}
+
+
+def streamed(_: httpx.Request) -> httpx.Response:
+    return httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=Pieces([b"data: [DONE]\n\n"]))
 
 
 class Pieces(httpx.SyncByteStream):
