@@ -19,6 +19,7 @@ import psycopg
 from django.db import DatabaseError, DataError, IntegrityError, close_old_connections
 from pydantic import ValidationError
 
+from agentops.budgets.actions import TOPIC
 from agentops.guard import grants
 from agentops.guard.context import Customs
 from agentops.guard.estimates import Estimates
@@ -38,7 +39,6 @@ A_FEW = 4
 ATTEMPTS = 5
 #: Pages are told of grants so often at most, in seconds.
 TELL_SECONDS = 1.0
-TOPIC = "budgets"
 #: A statement that waits longer than this has met something that is wrong: the client is told to come back.
 TIMEOUTS = "SET statement_timeout = '3s'; SET lock_timeout = '2s'; SET idle_in_transaction_session_timeout = '10s'"
 BUSY = "The guard is busy; try again."
@@ -72,7 +72,8 @@ class Desk:
         self._thread: threading.Thread | None = None
         self._connection: psycopg.Connection[Any] | None = None
         self._estimates, self._customs = Estimates(), Customs()
-        self._told_at = 0.0
+        self._told_at = float("-inf")
+        self._is_untold = False
 
     def put(self, question: Question) -> None:
         """Ask. ``done`` is called from the desk's thread, after the commit. Raises ``Refused`` when too many wait."""
@@ -113,7 +114,7 @@ class Desk:
             self._thread = None
 
     def _run(self) -> None:
-        while (first := self._queue.get()) is not None:
+        while (first := self._next()) is not None:
             questions = [first]
             is_over = False
             while len(questions) < MAX_AT_ONCE:
@@ -130,7 +131,18 @@ class Desk:
                 self._waiting -= len(questions)
             if is_over:
                 break
+        if self._is_untold:
+            self._tell()
         self._disconnect()
+
+    def _next(self) -> Question | None:
+        """The next question, ``None`` at the end. While nobody asks, what is untold is told when its time has come."""
+        while self._is_untold:
+            try:
+                return self._queue.get(timeout=max(self._told_at + TELL_SECONDS - time.monotonic(), 0.0))
+            except queue.Empty:
+                self._tell()
+        return self._queue.get()
 
     def _answer(self, questions: Sequence[Question]) -> None:
         failure: Refused | None = None
@@ -175,22 +187,43 @@ class Desk:
             time.sleep(0.005 * attempt)
 
     def _transaction(self, asked: Sequence[Check | Settlement]) -> None:
-        if self._connection is None:
-            self._connection = connect("guard")
-            self._connection.execute(TIMEOUTS)
-            self._connection.commit()
         checks = [one for one in asked if isinstance(one, Check)]
         settlements = [one for one in asked if isinstance(one, Settlement)]
-        event_id = None
-        connection = self._connection
+        event_id, connection = None, self._connected()
         with connection.pipeline(), connection.transaction(), connection.cursor(binary=True) as cursor:
             Round(cursor, self._estimates, self._customs).decide(checks, settlements)
             grants.note_missed(cursor, _missed(checks))
             if time.monotonic() - self._told_at >= TELL_SECONDS:
-                self._told_at = time.monotonic()
                 event_id = live.record(cursor, [TOPIC])
-        if event_id is not None and self._notify is not None:
+        self._is_untold = True
+        if event_id is not None:
+            self._told(event_id)
+
+    def _tell(self) -> None:
+        """Tell pages of what has happened since they were last told; when that fails, a little later."""
+        try:
+            connection = self._connected()
+            with connection.transaction(), connection.cursor(binary=True) as cursor:
+                event_id = live.record(cursor, [TOPIC])
+        except psycopg.Error as error:
+            log.warning("pages hear of grants later: %s", error)
+            self._disconnect()
+            self._told_at = time.monotonic()
+        else:
+            self._told(event_id)
+
+    def _told(self, event_id: int) -> None:
+        """An event is committed, and tells of all that is."""
+        self._told_at, self._is_untold = time.monotonic(), False
+        if self._notify is not None:
             self._notify(event_id)
+
+    def _connected(self) -> psycopg.Connection[Any]:
+        if self._connection is None:
+            self._connection = connect("guard")
+            self._connection.execute(TIMEOUTS)
+            self._connection.commit()
+        return self._connection
 
     def _disconnect(self) -> None:
         if self._connection is not None:

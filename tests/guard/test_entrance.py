@@ -24,6 +24,8 @@ from agentops.guard.entrance import CHECK, SETTLE, Entrance, is_guard
 from agentops.ingest.answers import Refused
 from agentops.ingest.booking import book
 from agentops.ingest.connections import connect
+from agentops.live import store as live
+from agentops.live.models import LiveEvent
 from tests.budgets.making import make_budget, usd, windows
 from tests.budgets.test_windows import call
 from tests.guard.asking import RUN, SERVICE, body
@@ -184,9 +186,7 @@ def test_a_database_that_goes_away_is_not_available_and_comes_back(
     make_budget("1.00")
     assert client.post(CHECK, body(), key)[0] == 200
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'agentops-guard'"
-        )
+        cursor.execute(END_THE_DESKS)
     assert client.post(CHECK, body(), key)[0] == 200  # asked once more, over a new connection
     with monkeypatch.context() as patch:
         patch.setattr("agentops.guard.desk.connect", _nowhere)
@@ -271,6 +271,60 @@ def test_a_commit_whose_answer_is_lost_is_asked_for_once_more(monkeypatch: pytes
     assert answer["decision"] == "allow"
     assert at_once(1, 1, idempotency_key="once", each_desk=1) == [answer]
     assert (lost, windows(budget)) == ([True], {"": (0, usd("0.10"))})
+
+
+def test_pages_are_told_of_the_last_change_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agentops.guard.desk.TELL_SECONDS", 0.3)
+    told: Queue[int] = Queue()
+    desk = Desk(told.put)
+    for _ in range(2):
+        desk.ask(check_of(body(), SERVICE))
+    events = [told.get(timeout=10) for _ in range(2)]  # the second without anybody who asks again
+    desk.close()
+    assert LiveEvent.objects.filter(pk__in=events, topics=["budgets"]).count() == 2
+    assert told.empty()
+
+
+def test_pages_are_told_at_the_end_of_what_they_had_not_heard() -> None:
+    told: Queue[int] = Queue()
+    desk = Desk(told.put)
+    for _ in range(2):
+        desk.ask(check_of(body(), SERVICE))
+    desk.close()
+    assert told.qsize() == 2
+
+
+def test_a_round_that_is_made_again_tells_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    record, lost = live.record, []
+
+    def record_and_lose(*args: Any) -> int:
+        event_id = record(*args)
+        if not lost:
+            lost.append(event_id)
+            raise psycopg.errors.SerializationFailure
+        return event_id
+
+    monkeypatch.setattr(live, "record", record_and_lose)
+    told: Queue[int] = Queue()
+    desk = Desk(told.put)
+    assert desk.ask(check_of(body(), SERVICE))["decision"] == "allow"
+    event_id = told.get(timeout=0.5)  # by the round itself
+    desk.close()
+    assert LiveEvent.objects.filter(pk__in=[*lost, event_id]).values_list("pk", flat=True)[::1] == [event_id]
+
+
+def test_pages_are_told_once_the_database_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agentops.guard.desk.TELL_SECONDS", 0.3)
+    told: Queue[int] = Queue()
+    desk = Desk(told.put)
+    for _ in range(2):
+        desk.ask(check_of(body(), SERVICE))
+    with connection.cursor() as cursor:
+        cursor.execute(END_THE_DESKS)
+    for _ in range(2):
+        told.get(timeout=10)
+    assert desk.ask(check_of(body(), SERVICE))["decision"] == "allow"
+    desk.close()
 
 
 def test_made_up_runs_and_users_make_no_more_than_a_window_each() -> None:
