@@ -57,8 +57,9 @@ def main(role: str, level: str = "WARNING") -> int:
 def _sweeper() -> Any:
     """What looks without being asked at new steps and at ceilings; its modules need Django, which is set up by now."""
     look = import_module("agentops.watch.look").look
-    tick = import_module("agentops.guard.minutes").Ticker()
-    return import_module("agentops.watch.sweeper").Sweeper((look, 0.25), (tick, 1.0))
+    due = import_module("agentops.guard.alarms").look
+    minute = import_module("agentops.guard.minutes").minute
+    return import_module("agentops.watch.sweeper").Sweeper((look, 0.25), (due, 1.0), (minute, 60.0))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,7 +16,7 @@ from agentops.columns import books_cursor
 from agentops.domain.alerting import Severity, State
 from agentops.domain.budgets import CALENDAR, JOIN, Action, Amounts, Budget, Position, Unit, member_words, title_of
 from agentops.domain.burn import LEAST_SHARE, Burn, Burning, Sample, burning
-from agentops.guard.alarms import EXHAUSTED, RECENT, THRESHOLD, Due, evidence, look, read_due, subjects
+from agentops.guard.alarms import EXHAUSTED, THRESHOLD, Due, evidence, look, read_due, subjects
 from agentops.guard.shapes import moment_text
 
 BURN, UNREACHABLE = "budget.burn_rate", "guard.unreachable"
@@ -28,26 +26,13 @@ WHILE = timedelta(hours=2)
 IDLE = timedelta(hours=1)
 #: Windows whose course is kept, and that are looked at for how they burn.
 MAX_SAMPLED = 2_000
-EVERY_SECONDS = 60.0
 
 
-@dataclass(slots=True)
-class Ticker:
-    """Ticks of one process: what is due, every time; courses and burn rates, once a minute."""
+def minute() -> bool:
+    """Keep the course of windows, say which burn, end what is over, and say which clients could not ask.
 
-    _minute_at: float = float("-inf")
-
-    def __call__(self) -> bool:
-        """Look at what is due; whether there may be more."""
-        more = look(within=RECENT)
-        if time.monotonic() - self._minute_at >= EVERY_SECONDS:
-            self._minute_at = time.monotonic()
-            minute()
-        return more
-
-
-def minute() -> None:
-    """Keep the course of windows, say which burn, end what is over, and say which clients could not ask."""
+    All of it at once: there is never more to look at.
+    """
     with transaction.atomic(), books_cursor() as cursor:
         moment = ceilings.share(cursor)
         _sample(cursor, moment)
@@ -59,6 +44,7 @@ def minute() -> None:
         announce(told)
     actions.end_raises_due(now=moment.at)
     look(within=WHILE)
+    return False
 
 
 SAMPLE = f"""
