@@ -98,14 +98,19 @@ def estimated_input(body: Mapping[str, Any]) -> int:
     """About how many tokens a request's texts and parts are; never fewer, as far as one can tell."""
     size, tokens = 0, 0
     for name, value in body.items():
-        if name in _SETTINGS:
+        if name in _SETTINGS or not value:
             continue
         if name in _SCHEMAS:
-            size += len(json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "replace"))
+            size += size_of(json.dumps(value, ensure_ascii=False, default=str))
             continue
         more_size, more_tokens = _measured(value, 0)
         size, tokens = size + more_size, tokens + more_tokens
     return tokens_of(size) + tokens
+
+
+def size_of(text: str) -> int:
+    """How many bytes of UTF-8 a text is, whatever stands in it."""
+    return len(text.encode("utf-8", "replace"))
 
 
 def tokens_of(size: int) -> int:
@@ -116,7 +121,7 @@ def tokens_of(size: int) -> int:
 def _measured(value: Any, depth: int) -> tuple[int, int]:
     """Bytes of text, and tokens of what is none."""
     if isinstance(value, str):
-        return (0, TOKENS_PER_PART) if _is_binary(value) else (len(value.encode("utf-8", "replace")), 0)
+        return (0, TOKENS_PER_PART) if _is_binary(value) else (size_of(value), 0)
     if depth > _DEEPEST or not isinstance(value, list | dict):
         return 0, 0
     if isinstance(value, list):

@@ -16,7 +16,7 @@ from langchain_core.load import dumpd
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import LLMResult
 
-from agentops.client.calls import estimated_input, max_output, tokens_of
+from agentops.client.calls import estimated_input, max_output, size_of, tokens_of
 from agentops.client.guard import Guard
 from agentops.client.questions import Question, Usage, Whose, hash_of
 from agentops.client.steps import Step, outcome_of
@@ -64,7 +64,7 @@ class GuardHandler(BaseCallbackHandler):
     def on_llm_new_token(self, token: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """A stream goes on: what it has said counts, should it break off."""
         if run_id in self._steps:
-            self._streamed[run_id] = self._streamed.get(run_id, 0) + len(str(token).encode("utf-8", "replace"))
+            self._streamed[run_id] = self._streamed.get(run_id, 0) + size_of(str(token))
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         """A model has answered."""
@@ -122,7 +122,7 @@ class GuardHandler(BaseCallbackHandler):
             whose=_whose(metadata),
             provider=facts.get("ls_provider"),
             model=facts.get("ls_model_name") or settings.get("model"),
-            input_tokens=estimated_input({name: value for name, value in body.items() if value}),
+            input_tokens=estimated_input(body),
             max_output_tokens=max_output(settings) or facts.get("ls_max_tokens"),
         )
         self._ask(run_id, question)

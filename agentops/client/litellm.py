@@ -111,7 +111,7 @@ class GuardHook(CustomLogger):
             kind="llm",
             whose=whose,
             model=_text(data.get("model")),
-            input_tokens=estimated_input({name: value for name, value in prompt.items() if value}),
+            input_tokens=estimated_input(prompt),
             max_output_tokens=max_output(data),
         )
         return Step(self.guard, question)

@@ -20,7 +20,7 @@ from pydantic_ai.toolsets import WrapperToolset
 from pydantic_ai.toolsets.abstract import ToolsetTool
 from pydantic_ai.usage import RequestUsage
 
-from agentops.client.calls import estimated_input, tokens_of
+from agentops.client.calls import estimated_input, size_of, tokens_of
 from agentops.client.guard import Guard
 from agentops.client.questions import Usage
 from agentops.client.steps import Step, outcome_of
@@ -102,7 +102,7 @@ async def _settle(step: Step, stream: StreamedResponse, error: BaseException | N
     if is_estimated:
         # Left early, or never told: what was seen of it, as the provider bills it.
         seen = stream.get()
-        size = sum(len(str(getattr(part, "content", part)).encode("utf-8", "replace")) for part in seen.parts)
+        size = sum(size_of(str(getattr(part, "content", part))) for part in seen.parts)
         usage = Usage(usage.input_tokens or step.question.input_tokens, tokens_of(size))
     await step.asettle(
         usage,

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from agentops.client.calls import Dialect, tokens_of
+from agentops.client.calls import Dialect, size_of, tokens_of
 from agentops.client.questions import Usage
-from agentops.client.usages import usage_of_anthropic, usage_of_gemini, usage_of_openai
+from agentops.client.usages import object_of, usage_of_anthropic, usage_of_gemini, usage_of_openai
 
 #: A line of a stream, and a plain reply, that is longer is not read.
 MAX_BYTES = 32 * 1024 * 1024
@@ -89,7 +89,7 @@ class Reading:
 
     def _take_chat(self, reply: Mapping[str, Any]) -> None:
         self._name(reply.get("model"), reply.get("id"))
-        usage = _object(reply.get("usage")) or _object(_object(reply.get("x_groq")).get("usage"))
+        usage = object_of(reply.get("usage")) or object_of(object_of(reply.get("x_groq")).get("usage"))
         if usage:
             # In a stream it comes once, after the last choice.
             self._count(usage_of_openai(usage), is_final=not reply.get("choices"))
@@ -98,17 +98,17 @@ class Reading:
 
     def _take_response(self, reply: Mapping[str, Any]) -> None:
         kind = str(reply.get("type") or "")
-        whole = _object(reply.get("response")) or (reply if reply.get("object") == "response" else {})
+        whole = object_of(reply.get("response")) or (reply if reply.get("object") == "response" else {})
         if whole:
             self._name(whole.get("model"), whole.get("id"))
-            usage = _object(whole.get("usage"))
+            usage = object_of(whole.get("usage"))
             if usage:
                 self._count(usage_of_openai(usage), is_final=True)
             self.is_deferred = whole.get("status") in ("queued", "in_progress") and "type" not in reply
             self.is_complete |= kind in ("response.completed", "response.incomplete", "response.failed")
             self.is_failed |= whole.get("status") == "failed"
         if kind.endswith(".delta") and isinstance(reply.get("delta"), str):
-            self._text_bytes += _size(reply["delta"])
+            self._text_bytes += size_of(reply["delta"])
         elif kind == "error":
             self.is_failed = True
         elif not kind:
@@ -117,12 +117,12 @@ class Reading:
     def _take_message(self, reply: Mapping[str, Any]) -> None:
         kind = reply.get("type")
         if kind in ("message_start", "message"):
-            whole = _object(reply.get("message")) or reply
+            whole = object_of(reply.get("message")) or reply
             self._name(whole.get("model"), whole.get("id"))
-            self._count(usage_of_anthropic(_object(whole.get("usage")), self._told), is_final=kind == "message")
+            self._count(usage_of_anthropic(object_of(whole.get("usage")), self._told), is_final=kind == "message")
             self._read_text(whole.get("content"))
         elif kind == "message_delta":
-            self._count(usage_of_anthropic(_object(reply.get("usage")), self._told), is_final=True)
+            self._count(usage_of_anthropic(object_of(reply.get("usage")), self._told), is_final=True)
         elif kind in ("content_block_start", "content_block_delta"):
             self._read_text(reply.get("content_block") or reply.get("delta"))
         self.is_complete |= kind == "message_stop"
@@ -130,7 +130,7 @@ class Reading:
 
     def _take_gemini(self, reply: Mapping[str, Any]) -> None:
         self._name(reply.get("modelVersion"), reply.get("responseId"))
-        usage = _object(reply.get("usageMetadata"))
+        usage = object_of(reply.get("usageMetadata"))
         if usage:
             self._count(usage_of_gemini(usage))
         for candidate in _objects(reply.get("candidates")):
@@ -148,7 +148,7 @@ class Reading:
 
     def _read_text(self, value: Any) -> None:
         if isinstance(value, str):
-            self._text_bytes += _size(value)
+            self._text_bytes += size_of(value)
         elif isinstance(value, list):
             for each in value:
                 self._read_text(each)
@@ -199,13 +199,5 @@ class Events:
                 return
 
 
-def _object(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
 def _objects(value: Any) -> list[Mapping[str, Any]]:
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
-
-
-def _size(text: str) -> int:
-    return len(text.encode("utf-8", "replace"))

@@ -11,8 +11,8 @@ from agentops.client.questions import Usage
 
 def usage_of_openai(usage: Mapping[str, Any]) -> Usage:
     """Counts of chats, responses and embeddings, and of the many that spell theirs alike."""
-    into = _object(usage.get("prompt_tokens_details")) or _object(usage.get("input_tokens_details"))
-    out = _object(usage.get("completion_tokens_details")) or _object(usage.get("output_tokens_details"))
+    into = object_of(usage.get("prompt_tokens_details")) or object_of(usage.get("input_tokens_details"))
+    out = object_of(usage.get("completion_tokens_details")) or object_of(usage.get("output_tokens_details"))
     return Usage(
         input_tokens=_first(usage, "prompt_tokens", "input_tokens"),
         output_tokens=_first(usage, "completion_tokens", "output_tokens"),
@@ -55,5 +55,6 @@ def _first(counts: Mapping[str, Any], *names: str) -> int | None:
     return next((n for n in found if isinstance(n, int) and not isinstance(n, bool) and n >= 0), None)
 
 
-def _object(value: Any) -> Mapping[str, Any]:
+def object_of(value: Any) -> Mapping[str, Any]:
+    """A JSON object, empty where something else stands for one."""
     return value if isinstance(value, dict) else {}

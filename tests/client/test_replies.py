@@ -39,6 +39,10 @@ def test_text_is_a_token_for_three_bytes_rounded_up() -> None:
     assert estimated_input({"tools": [{"name": "a"}]}) == len('[{"name": "a"}]') / 3
 
 
+def test_what_a_request_names_and_leaves_empty_counts_nothing() -> None:
+    assert estimated_input({"tools": None, "response_format": {}, "functions": [], "messages": []}) == 0
+
+
 @pytest.mark.parametrize(
     "part",
     [
