@@ -6,8 +6,7 @@ once in each window, and marks that it has, all in one transaction. It may run a
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,7 +19,7 @@ from agentops.budgets import ceilings, reservations, store
 from agentops.budgets.ceilings import Moment
 from agentops.budgets.store import Deltas
 from agentops.columns import books_cursor
-from agentops.domain.alerting import Severity
+from agentops.domain.alerting import Severity, fingerprint
 from agentops.domain.budgets import (
     JOIN,
     Action,
@@ -38,19 +37,11 @@ from agentops.domain.budgets import (
 from agentops.guard.shapes import amount_text, moment_text
 from agentops.runs.api import usd
 
-log = logging.getLogger(__name__)
-
-THRESHOLD, EXHAUSTED, BURN = "budget.threshold", "budget.exhausted", "budget.burn_rate"
-UNREACHABLE = "guard.unreachable"
+THRESHOLD, EXHAUSTED = "budget.threshold", "budget.exhausted"
 #: Windows that one tick looks at.
 AT_ONCE = 500
-#: How far back settlements are looked through for spans that came before them: at every tick, and once a minute.
-RECENT, WHILE = timedelta(minutes=1), timedelta(hours=2)
-#: A window without an end that nobody touches so long is over.
-IDLE = timedelta(hours=1)
-#: Windows whose course is kept, and that are looked at for how they burn.
-MAX_SAMPLED = 2_000
-EVERY_SECONDS = 60.0
+#: How far back settlements are looked through, at every tick, for spans that came before them.
+RECENT = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +78,13 @@ def look(*, within: timedelta = RECENT) -> bool:
     return len(due) == AT_ONCE
 
 
+#: What ``read_due`` reads of a window ``w``.
+COLUMNS = """w.budget_id, w.member, w.starts_at, w.spent_nano, w.spent_tokens, w.spent_steps, w.reserved_nano,
+    w.reserved_tokens, w.reserved_steps, w.service, w.fired, w.refused, w.refused_nano, w.exhausted_at,
+    w.told_refused"""
 DUE = f"""
-SELECT budget_id, member, starts_at, spent_nano, spent_tokens, spent_steps, reserved_nano, reserved_tokens,
-    reserved_steps, service, fired, refused, refused_nano, exhausted_at, told_refused
-FROM budget_window WHERE is_due ORDER BY budget_id, member, starts_at LIMIT {AT_ONCE} FOR UPDATE SKIP LOCKED
+SELECT {COLUMNS}
+FROM budget_window w WHERE is_due ORDER BY budget_id, member, starts_at LIMIT {AT_ONCE} FOR UPDATE SKIP LOCKED
 """
 
 
@@ -101,7 +95,7 @@ def _due(cursor: Cursor[Any], moment: Moment) -> list[tuple[tuple[Any, ...], Due
 
 
 def read_due(row: Sequence[Any], moment: Moment) -> Due | None:
-    """A window as a row tells it; ``None`` of a budget that is off, or does not bind its service."""
+    """A window as ``COLUMNS`` tell of it; ``None`` of a budget that is off, or does not bind its service."""
     pk, member, start = row[:3]
     budget = moment.ceilings.by_id.get(pk)
     service, fired, refused, refused_nano, exhausted_at, told_refused = row[9:15]
@@ -128,33 +122,47 @@ def _say(due: Sequence[tuple[tuple[Any, ...], Due | None]], moment: Moment) -> t
         highest = max((*reached, 1.0 if one.is_used_up else 0.0))
         if reached or one.is_used_up:
             lower = [threshold for threshold in one.position.budget.thresholds if threshold < highest]
-            over += [_fingerprint(THRESHOLD, one, threshold) for threshold in lower]
+            over += [fingerprint(THRESHOLD, "", topic=topic_of(one, threshold)) for threshold in lower]
     return signals, over
 
 
 def _signal(kind: str, due: Due, moment: Moment, threshold: float) -> Signal:
-    position, budget = due.position, due.position.budget
+    position = due.position
     unit, limit, spent, held = tightest(position)
-    whose = member_words(budget, position.member)
-    of = f" ({whose})" if whose else ""
-    numbers = f"{amount_words(unit, spent)} of {amount_words(unit, limit)}"
+    named, numbers = name_of(position), f"{amount_words(unit, spent)} of {amount_words(unit, limit)}"
     if kind == THRESHOLD:
-        title = f"{threshold:.0%} of “{title_of(budget)}”{of} is spent: {numbers}"
+        title = f"{threshold:.0%} of {named} is spent: {numbers}"
     elif spent >= limit:
-        title = f"“{title_of(budget)}”{of} is used up: {numbers}"
+        title = f"{named} is used up: {numbers}"
     else:
-        title = f"“{title_of(budget)}”{of} lets no more through: {numbers}, {amount_words(unit, held)} held"
+        title = f"{named} lets no more through: {numbers}, {amount_words(unit, held)} held"
+    told = evidence(due, threshold) | {"threshold": threshold}
+    severity = _severity(kind, position.budget)
+    return signal_of(due, moment, kind, severity, title, told, topic_of(due, threshold))
+
+
+def signal_of(
+    due: Due, moment: Moment, kind: str, severity: Severity, title: str, told: Mapping[str, Any], topic: str
+) -> Signal:
+    """What is said of a window; ``told`` is its evidence."""
+    position, scope = due.position, due.position.budget.scope
     return Signal(
         kind=kind,
-        severity=_severity(kind, budget),
-        service=due.service or next(iter(sorted(budget.scope.services)), ""),
+        severity=severity,
+        service=due.service or min(scope.services, default=""),
         title=title,
         seen_at=moment.at,
-        evidence=evidence(due, threshold) | {"threshold": threshold},
-        topic=_topic(due, threshold),
-        environment=budget.scope.environment or None,
-        **subjects(budget, position.member),
+        evidence=told,
+        topic=topic,
+        environment=scope.environment or None,
+        **_subjects(position.budget, position.member),
     )
+
+
+def name_of(position: Position) -> str:
+    """A window in a title: ``“Research” (user alice)``."""
+    whose = member_words(position.budget, position.member)
+    return f"“{title_of(position.budget)}”{f' ({whose})' if whose else ''}"
 
 
 def evidence(due: Due, share: float) -> dict[str, Any]:
@@ -200,7 +208,7 @@ def _severity(kind: str, budget: Budget) -> Severity:
     return Severity.PAGE if pages else Severity.WARN
 
 
-def subjects(budget: Budget, member: str) -> dict[str, Any]:
+def _subjects(budget: Budget, member: str) -> dict[str, Any]:
     """Whose window it is, for an alert."""
     values = {part.value: value for part, value in zip(budget.parts, member.split(JOIN), strict=False) if value}
     scope = budget.scope
@@ -213,14 +221,10 @@ def subjects(budget: Budget, member: str) -> dict[str, Any]:
     }
 
 
-def _topic(due: Due, threshold: float) -> str:
+def topic_of(due: Due, *parts: object) -> str:
+    """What an alert is about: a window, or a part of what there is to say of it."""
     position = due.position
-    return f"{position.budget.id}/{position.starts_at.isoformat()}/{threshold}/{position.member}"
-
-
-def _fingerprint(kind: str, due: Due, threshold: float) -> str:
-    signal = Signal(kind, Severity.WARN, "", "", due.position.starts_at, topic=_topic(due, threshold))
-    return signal.fingerprint
+    return "/".join(map(str, (position.budget.id, position.starts_at.isoformat(), *parts, position.member)))
 
 
 MARK = """

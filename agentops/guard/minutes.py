@@ -12,11 +12,23 @@ from agentops.alerts.actions import Signal, announce, clear, report
 from agentops.alerts.models import Alert
 from agentops.budgets import actions, ceilings
 from agentops.budgets.ceilings import Ceilings, Moment
+from agentops.budgets.store import spent_share
 from agentops.columns import books_cursor
-from agentops.domain.alerting import Severity, State
-from agentops.domain.budgets import CALENDAR, JOIN, Action, Amounts, Budget, Position, Unit, member_words, title_of
+from agentops.domain.alerting import Severity, State, fingerprint
+from agentops.domain.budgets import CALENDAR, JOIN, Action, Amounts, Budget, Position, Unit, member_words
 from agentops.domain.burn import LEAST_SHARE, Burn, Burning, Sample, burning
-from agentops.guard.alarms import EXHAUSTED, THRESHOLD, Due, evidence, look, read_due, subjects
+from agentops.guard.alarms import (
+    COLUMNS,
+    EXHAUSTED,
+    THRESHOLD,
+    Due,
+    evidence,
+    look,
+    name_of,
+    read_due,
+    signal_of,
+    topic_of,
+)
 from agentops.guard.shapes import moment_text
 
 BURN, UNREACHABLE = "budget.burn_rate", "guard.unreachable"
@@ -47,12 +59,10 @@ def minute() -> bool:
     return False
 
 
+SHARE = spent_share("b.limit_nano", "b.limit_tokens", "b.limit_steps")
 SAMPLE = f"""
 WITH w AS (
-    SELECT w.*, GREATEST(w.spent_nano::float8 / nullif(b.limit_nano, 0),
-        w.spent_tokens::float8 / nullif(b.limit_tokens, 0), w.spent_steps::float8 / nullif(b.limit_steps, 0), 0)
-        AS share
-    FROM unnest(%b::bigint[], %b::timestamptz[]) AS k (budget_id, starts_at)
+    SELECT w.*, {SHARE} AS share FROM unnest(%b::bigint[], %b::timestamptz[]) AS k (budget_id, starts_at)
     JOIN budget_window w USING (budget_id, starts_at) JOIN budgets_budget b ON b.id = w.budget_id
     WHERE w.touched_at > %b - interval '3 minutes'
 )
@@ -68,8 +78,7 @@ def _sample(cursor: Cursor[Any], moment: Moment) -> None:
     found = [budget for budget in moment.ceilings.budgets if budget.period in CALENDAR or not budget.parts]
     if found:
         starts = [budget.window(moment.at)[0] for budget in found]
-        at = moment.at.replace(second=0, microsecond=0)
-        cursor.execute(SAMPLE, [[budget.id for budget in found], starts, moment.at, max(at, moment.at)])
+        cursor.execute(SAMPLE, [[budget.id for budget in found], starts, moment.at, moment.at])
 
 
 BURNS = f"""
@@ -77,14 +86,10 @@ WITH w AS (
     SELECT w.* FROM unnest(%b::bigint[], %b::timestamptz[]) AS k (budget_id, starts_at)
     JOIN budget_window w USING (budget_id, starts_at) JOIN budgets_budget b ON b.id = w.budget_id
     WHERE w.fast_burn_at IS NOT NULL OR w.slow_burn_at IS NOT NULL OR (w.touched_at > %b - interval '5 minutes'
-        AND GREATEST(w.spent_nano::float8 / nullif(b.limit_nano, 0),
-            w.spent_tokens::float8 / nullif(b.limit_tokens, 0), w.spent_steps::float8 / nullif(b.limit_steps, 0), 0)
-            >= {LEAST_SHARE})
+        AND {SHARE} >= {LEAST_SHARE})
     ORDER BY w.touched_at DESC LIMIT {MAX_SAMPLED}
 )
-SELECT w.budget_id, w.member, w.starts_at, w.spent_nano, w.spent_tokens, w.spent_steps, w.reserved_nano,
-    w.reserved_tokens, w.reserved_steps, w.service, w.fired, w.refused, w.refused_nano, w.exhausted_at,
-    w.told_refused, w.fast_burn_at, w.slow_burn_at,
+SELECT {COLUMNS}, w.fast_burn_at, w.slow_burn_at,
     ARRAY(SELECT s.at FROM budget_sample s WHERE s.budget_id = w.budget_id AND s.member = w.member
         AND s.starts_at = w.starts_at ORDER BY s.at),
     ARRAY(SELECT CASE %b::int WHEN 0 THEN s.spent_nano WHEN 1 THEN s.spent_tokens ELSE s.spent_steps END
@@ -123,7 +128,7 @@ def _burns(cursor: Cursor[Any], moment: Moment) -> tuple[list[Signal], list[str]
             if (one := next(iter(burns.values()), None)) is not None:
                 signals.append(_burn_signal(due, one, moment))
             elif any(since.values()):
-                over.append(_burn_fingerprint(due))
+                over.append(fingerprint(BURN, "", topic=topic_of(due)))
             now = {rule: (since[rule] or moment.at) if rule in burns else None for rule in Burn}
             if now != since:
                 marks.append((now[Burn.FAST], now[Burn.SLOW], *row[:3]))
@@ -137,38 +142,19 @@ def _unit_of(budget: Budget) -> Unit:
     return next(unit for unit, limit in zip(Unit, budget.limits, strict=True) if limit is not None)
 
 
-def _burn_topic(due: Due) -> str:
-    position = due.position
-    return f"{position.budget.id}/{position.starts_at.isoformat()}/{position.member}"
-
-
-def _burn_fingerprint(due: Due) -> str:
-    return Signal(BURN, Severity.WARN, "", "", due.position.starts_at, topic=_burn_topic(due)).fingerprint
-
-
 def _burn_signal(due: Due, burns: Burning, moment: Moment) -> Signal:
     position, budget = due.position, due.position.budget
-    whose = member_words(budget, position.member)
     left = _length(burns.exhausted_at - moment.at)
-    named = f"“{title_of(budget)}”{f' ({whose})' if whose else ''}"
-    is_page = burns.rule is Burn.FAST and budget.action is Action.STOP and not whose
-    return Signal(
-        kind=BURN,
-        severity=Severity.PAGE if is_page else Severity.WARN,
-        service=due.service or next(iter(sorted(budget.scope.services)), ""),
-        title=f"{named} burns {burns.rate:.1f} times too fast: used up in {left}",
-        seen_at=moment.at,
-        evidence=evidence(due, position.share)
-        | {
-            "burn_rate": round(burns.rate, 2),
-            "rule": burns.rule.value,
-            "over_seconds": int(burns.over.total_seconds()),
-            "exhausted_at": moment_text(burns.exhausted_at),
-        },
-        topic=_burn_topic(due),
-        environment=budget.scope.environment or None,
-        **subjects(budget, position.member),
-    )
+    is_page = burns.rule is Burn.FAST and budget.action is Action.STOP and not member_words(budget, position.member)
+    severity = Severity.PAGE if is_page else Severity.WARN
+    title = f"{name_of(position)} burns {burns.rate:.1f} times too fast: used up in {left}"
+    told = evidence(due, position.share) | {
+        "burn_rate": round(burns.rate, 2),
+        "rule": burns.rule.value,
+        "over_seconds": int(burns.over.total_seconds()),
+        "exhausted_at": moment_text(burns.exhausted_at),
+    }
+    return signal_of(due, moment, BURN, severity, title, told, topic_of(due))
 
 
 def _length(length: timedelta) -> str:
