@@ -233,11 +233,11 @@ def _guard(instance: Instance, key: str, spans: int) -> None:
     """How long agents wait: one alone, many on one hot budget, and these while spans come in."""
     token = instance.manage("create_token", "--user", "admin", "--scope", "write")
     guard.make_budget(instance.url, token)
-    rows = [{"ingest": 0} | guard.measure(instance.url, key, seconds=8.0, clients=clients) for clients in (1, 50)]
+    alone = [guard.under_load(instance.url, key, clients=many, load=lambda: time.sleep(8.0)) for many in (1, 50)]
+    rows = [{"ingest": 0} | row for row, _ in alone]
     batch, senders = _SHAPES[0]
     todo = list(requests(Generator("guard").spans(spans, time.time_ns(), 3_600.0, 60_000_000), batch))
-    row = guard.under_load(instance.url, key, clients=50, load=lambda: _send(instance, key, todo, senders))
-    load = row.pop("load")
+    row, load = guard.under_load(instance.url, key, clients=50, load=lambda: _send(instance, key, todo, senders))
     rows.append({"ingest": round(load["spans"] / load["seconds"])} | row)
     for row in rows:
         _emit("guard", row)

@@ -1,7 +1,7 @@
 """How long an agent waits for the guard: one client alone, and very many of them on one hot budget.
 
-python -m bench.guard URL SECONDS CLIENTS < KEY    asks for that long and prints one line of JSON. A process of its own:
-it must not take turns with whatever else is measured. Each client checks, settles, and checks again.
+python -m bench.guard URL CLIENTS    reads a key, asks until its input is closed, and prints one line of JSON. A process
+of its own: it must not take turns with whatever else is measured. Each client checks, settles, and checks again.
 """
 
 from __future__ import annotations
@@ -24,17 +24,9 @@ _ESTIMATE, _SPENT = "0.02", "0.01"
 SERVICE = "bench-guard"
 
 
-def measure(url: str, key: str, *, seconds: float, clients: int) -> dict[str, Any]:
-    """Checks a second and their percentiles in ms, asked by a process of its own."""
-    command = [sys.executable, "-m", "bench.guard", url, str(seconds), str(clients)]
-    done = subprocess.run(command, cwd=ROOT, input=key, capture_output=True, text=True, check=True, timeout=300)
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
-
-
-def under_load(url: str, key: str, *, clients: int, load: Callable[[], Any]) -> dict[str, Any]:
-    """The same while ``load`` runs, and what ``load`` answered."""
-    command = [sys.executable, "-m", "bench.guard", url, "-1", str(clients)]
+def under_load(url: str, key: str, *, clients: int, load: Callable[[], Any]) -> tuple[dict[str, Any], Any]:
+    """Checks a second and their percentiles in ms while ``load`` runs, and what ``load`` answered."""
+    command = [sys.executable, "-m", "bench.guard", url, str(clients)]
     asking = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert asking.stdin is not None
     asking.stdin.write(key + "\n")
@@ -42,7 +34,7 @@ def under_load(url: str, key: str, *, clients: int, load: Callable[[], Any]) -> 
     time.sleep(1.0)
     loaded = load()
     out, _ = asking.communicate(input="", timeout=60)
-    return {**json.loads(out), "load": loaded}
+    return json.loads(out), loaded
 
 
 def make_budget(url: str, token: str) -> None:
@@ -92,13 +84,12 @@ async def _post(
     return found
 
 
-async def _ask(url: str, key: str, seconds: float, clients: int, stop: Callable[[], bool]) -> dict[str, Any]:
+async def _ask(url: str, key: str, clients: int, over: Callable[[], bool]) -> dict[str, Any]:
     address = urlsplit(url)
     host, port = address.hostname or "127.0.0.1", address.port or 80
     await _client(host, port, key, _after(0.3), [])
     times: list[float] = []
     began = time.perf_counter()
-    over = stop if seconds < 0 else _after(seconds)
     refused = await asyncio.gather(*(_client(host, port, key, over, times) for _ in range(clients)))
     took = time.perf_counter() - began
     times.sort()
@@ -118,12 +109,11 @@ def _after(seconds: float) -> Callable[[], bool]:
 
 
 async def _main() -> None:
-    url, seconds, clients = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
+    url, clients = sys.argv[1], int(sys.argv[2])
     key = sys.stdin.readline().strip()
     closed = asyncio.Event()
-    if seconds < 0:  # until whoever started it closes its input
-        asyncio.get_running_loop().run_in_executor(None, sys.stdin.read).add_done_callback(lambda _: closed.set())
-    print(json.dumps(await _ask(url, key, seconds, clients, closed.is_set)))
+    asyncio.get_running_loop().run_in_executor(None, sys.stdin.read).add_done_callback(lambda _: closed.set())
+    print(json.dumps(await _ask(url, key, clients, closed.is_set)))
 
 
 if __name__ == "__main__":

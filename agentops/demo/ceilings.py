@@ -12,9 +12,8 @@ from agentops.accounts.models import User
 from agentops.budgets.actions import create
 from agentops.budgets.definitions import Definition
 from agentops.budgets.models import Budget
-from agentops.domain.budgets import Action, Each, Period
+from agentops.domain.budgets import NANO, Action, Each, Period
 
-NANO = 10**9
 #: How far back the demo's ceilings count.
 _BACK = timedelta(days=33)
 #: What came so long after it happened is history, and counts when it happened.

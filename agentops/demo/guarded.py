@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 from agentops.client import Guard, GuardError, Question
 from agentops.client.questions import Whose
+from agentops.client.telemetry import RESERVATION
 from agentops.demo.plan import RunPlan, Step
 from agentops.demo.writers import WireSpan
 from agentops.demo.writers.wire import STATUS_ERROR
@@ -21,7 +22,6 @@ logger = logging.getLogger(__name__)
 
 #: Services whose agents ask. The one that falls into the great loop does not: that is why nobody stopped it.
 GUARDED = frozenset({"help-center-chat", "support-triage", "lead-scout", "email-writer", "code-reviewer"})
-RESERVATION = "agentops.reservation.id"
 #: What an agent allows its model to answer, beyond what it then does, in tenths.
 _ROOM = 16
 
