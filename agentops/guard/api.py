@@ -20,7 +20,7 @@ from agentops.budgets import actions
 from agentops.budgets.actions import UnsoundRaise, UnsoundStop
 from agentops.budgets.definitions import DEFAULT_THRESHOLDS, NARROWED, Definition, UnsoundBudget, definition_of
 from agentops.budgets.models import Budget, Change, Raise, Stop
-from agentops.domain.budgets import JOIN, Action, Amounts, Each, Period, Unit
+from agentops.domain.budgets import JOIN, Action, Amounts, Each, Period
 from agentops.guard import queries
 from agentops.guard.desk import Desk, check_of, settlement_of
 from agentops.guard.queries import Standing
@@ -217,8 +217,7 @@ class ChangeList(Schema):
 def list_budgets(request: HttpRequest, service: Text = "") -> dict[str, Any]:
     """Every budget, those that are off included; with a service those that may count it."""
     del request
-    rows = queries.list_budgets(now=timezone.now(), service=service)
-    return {"items": [_budget(row.budget) for row in rows]}
+    return {"items": [_budget(one) for one in queries.find_budgets(service=service)]}
 
 
 @router.post("/budgets", response={201: BudgetOut})
@@ -572,8 +571,7 @@ def _standing(found: Standing, now: datetime, *, with_pace: bool = False) -> dic
     position, unit = found.position, found.unit.value
     pace = queries.Pace(None, [], None)
     if with_pace:
-        before = queries.totals_before(position.budget, position.member, Unit(unit), now=now)
-        pace = queries.pace(found, now=now, before=before)
+        pace = queries.pace(found, now=now, history=queries.list_latest(found, now=now))
     outlook = pace.forecast
     return {
         "budget": position.budget.id,

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.db import connection
 from django.db.models import Q
+from psycopg import Cursor
 
 from agentops.budgets import ceilings
 from agentops.budgets.ceilings import Ceilings
 from agentops.budgets.definitions import definition_of
 from agentops.budgets.models import Budget, Change, Raise, Stop
+from agentops.budgets.store import WindowKey
 from agentops.columns import books_cursor
 from agentops.domain import budgets as rules
-from agentops.domain.budgets import CALENDAR, NOTHING, Amounts, Position, Unit
+from agentops.domain.budgets import NOTHING, UNITS, Amounts, Position, Unit
 from agentops.domain.burn import Burning, Forecast, Sample, burn_rate, burning, forecast
 from agentops.guard.models import Reconciliation
 
 #: How long reservations are kept: spans that come later find none.
 KEPT = timedelta(days=35)
-#: Windows of one budget that a list shows, and that are read to sum up.
-MAX_MEMBERS, MAX_HISTORY = 200, 90
+#: Windows of one budget that a list shows, of one member that are read, and by which the next is foreseen.
+MAX_MEMBERS, MAX_HISTORY, MAX_LATEST = 200, 90, 30
 #: How far back the rate of a window's burn looks: this share of it, and at least so long.
 RATE_SHARE, SHORTEST_RATE = 24, timedelta(minutes=5)
 
@@ -40,6 +42,11 @@ class Standing:
     touched_at: datetime | None = None
     exhausted_at: datetime | None = None
     samples: tuple[Sample, ...] = ()
+
+    @property
+    def key(self) -> WindowKey:
+        """Which window it is."""
+        return WindowKey(self.position.budget.id, self.position.member, self.position.starts_at)
 
     @property
     def unit(self) -> Unit:
@@ -116,20 +123,24 @@ def rules_of(budget: Budget, held: Ceilings) -> rules.Budget:
     return definition_of(budget).as_budget(pk=budget.pk, counts_from=budget.counts_from, set_by=by)
 
 
-def list_budgets(*, now: datetime, service: str = "", include_off: bool = True) -> list[Row]:
-    """Every budget, or those that count a service, each with its fullest window. A constant number of statements."""
+def find_budgets(*, service: str = "", include_off: bool = True) -> list[Budget]:
+    """Every budget, or those that may count a service; defaults come late, and what is off last."""
     budgets = Budget.objects.select_related("created_by").order_by("is_off", "is_default", "id")
     if not include_off:
         budgets = budgets.filter(is_off=False)
     if service:
         budgets = budgets.filter(Q(services=[]) | Q(services__contains=[service]))
-    held = current()
-    found = list(budgets)
-    tops = _tops([rules_of(budget, held) for budget in found], now)
+    return list(budgets)
+
+
+def list_budgets(held: Ceilings, *, now: datetime, service: str = "", include_off: bool = True) -> list[Row]:
+    """Budgets as ``find_budgets`` does, each with its fullest window. A constant number of statements."""
+    found = [(budget, rules_of(budget, held)) for budget in find_budgets(service=service, include_off=include_off)]
+    tops = _tops([known for _, known in found], now)
     raises: dict[int, list[Raise]] = defaultdict(list)
     for raised in Raise.objects.filter(ended_at=None, until__gt=now).select_related("raised_by"):
         raises[raised.budget_id].append(raised)
-    return [_row(budget, rules_of(budget, held), tops, raises, held) for budget in found]
+    return [_row(budget, known, tops, raises, held) for budget, known in found]
 
 
 def _row(
@@ -185,21 +196,8 @@ def _tops(found: Sequence[rules.Budget], now: datetime) -> dict[int, tuple[Stand
     with books_cursor() as cursor:
         cursor.execute(TOPS, [ids, starts, ids, ids, ids])
         rows = cursor.fetchall()
-        cursor.execute(COURSES, _columns([row[:3] for row in rows if row[2] is not None]))
-        courses: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
-        for budget_id, *sample in cursor.fetchall():
-            courses[budget_id].append(tuple(sample))
-    tops: dict[int, tuple[Standing, int, int, int, int]] = {}
-    for row in rows:
-        standing_ = _standing(by_id[row[0]], row[1:14], now)
-        place = list(Unit).index(standing_.unit)
-        samples = tuple(Sample(one[0], one[1 + place]) for one in courses[row[0]])
-        tops[row[0]] = (replace(standing_, samples=samples), *row[14:])
-    return tops
-
-
-def _columns(keys: Sequence[Sequence[Any]]) -> list[list[Any]]:
-    return [[key[place] for key in keys] for place in range(3)]
+        found_ = _with_courses(cursor, [_standing(by_id[row[0]], row[1:14], now) for row in rows])
+    return {row[0]: (one, *row[14:]) for row, one in zip(rows, found_, strict=True)}
 
 
 COURSES = """
@@ -209,37 +207,60 @@ JOIN budget_sample s USING (budget_id, member, starts_at) ORDER BY s.budget_id, 
 """
 
 
-def _standing(budget: rules.Budget, row: Sequence[Any], now: datetime, samples: Iterable[Sample] = ()) -> Standing:
+def _with_courses(cursor: Cursor[Any], found: Sequence[Standing]) -> list[Standing]:
+    """Windows with their courses; one of each budget."""
+    cursor.execute(COURSES, _columns([one.key for one in found]))
+    courses: dict[int, list[tuple[datetime, Sequence[int]]]] = defaultdict(list)
+    for budget_id, at, *spent in cursor.fetchall():
+        courses[budget_id].append((at, spent))
+    return [
+        replace(
+            one, samples=tuple(Sample(at, spent[UNITS.index(one.unit)]) for at, spent in courses[one.key.budget_id])
+        )
+        for one in found
+    ]
+
+
+def _columns(keys: Sequence[WindowKey]) -> list[list[Any]]:
+    return [[key[place] for key in keys] for place in range(3)]
+
+
+def _standing(budget: rules.Budget, row: Sequence[Any], now: datetime) -> Standing:
     """A window as a row tells it; of none, the empty one that there would be."""
     member, start, *amounts = row[:8]
     refused, refused_nano, service, touched_at, exhausted_at = row[8:13]
-    begin, end = budget.window(now) if start is None else budget.window(start)
+    begin, end = budget.window(now if start is None else start)
     limits = budget.limits_at(member or "", now)
     spent, reserved = (NOTHING, NOTHING) if start is None else (Amounts(*amounts[:3]), Amounts(*amounts[3:]))
     position = Position(budget, member or "", begin, end, limits, spent, reserved)
-    return Standing(position, refused or 0, refused_nano or 0, service or "", touched_at, exhausted_at, tuple(samples))
+    return Standing(position, refused or 0, refused_nano or 0, service or "", touched_at, exhausted_at)
 
 
+#: What a row tells after its key, of a window that is not there.
+_UNTOUCHED = (*([0] * 8), "", None, None)
 _WINDOW = """w.member, w.starts_at, w.spent_nano, w.spent_tokens, w.spent_steps, w.reserved_nano,
     w.reserved_tokens, w.reserved_steps, w.refused, w.refused_nano, w.service, w.touched_at, w.exhausted_at"""
-ONE = f"SELECT {_WINDOW} FROM budget_window w WHERE w.budget_id = %b AND w.member = %b AND w.starts_at = %b"
-SAMPLES = """
-SELECT at, spent_nano, spent_tokens, spent_steps FROM budget_sample
-WHERE budget_id = %b AND member = %b AND starts_at = %b ORDER BY at
+WINDOWS = f"""
+SELECT w.budget_id, {_WINDOW}
+FROM unnest(%b::bigint[], %b::text[], %b::timestamptz[]) AS k (budget_id, member, starts_at)
+JOIN budget_window w USING (budget_id, member, starts_at)
 """
+
+
+def list_standings(windows: Sequence[tuple[rules.Budget, WindowKey]], *, now: datetime) -> list[Standing]:
+    """Where windows stand, in their order, without their courses. One statement."""
+    with books_cursor() as cursor:
+        cursor.execute(WINDOWS, _columns([key for _, key in windows]))
+        rows = {WindowKey(*row[:3]): row[1:] for row in cursor.fetchall()}
+    return [_standing(budget, rows.get(key, (*key[1:], *_UNTOUCHED)), now) for budget, key in windows]
 
 
 def standing(budget: rules.Budget, member: str, *, now: datetime, start: datetime | None = None) -> Standing:
     """Where one member's window stands, with its course; the present one unless another start is given."""
-    begin = budget.window(now)[0] if start is None else start
+    key = WindowKey(budget.id, member, budget.window(now)[0] if start is None else start)
+    found = list_standings([(budget, key)], now=now)
     with books_cursor() as cursor:
-        cursor.execute(ONE, [budget.id, member, begin])
-        row = cursor.fetchone() or (member, begin, *([0] * 8), "", None, None)
-        found = _standing(budget, row, now)
-        place = list(Unit).index(found.unit)
-        cursor.execute(SAMPLES, [budget.id, member, begin])
-        samples = tuple(Sample(one[0], one[1 + place]) for one in cursor.fetchall())
-    return replace(found, samples=samples)
+        return _with_courses(cursor, found)[0]
 
 
 class Pace(NamedTuple):
@@ -257,12 +278,14 @@ def rate_over(position: Position) -> timedelta:
     return max((position.ends_at - position.starts_at) / RATE_SHARE, SHORTEST_RATE)
 
 
-def pace(found: Standing, *, now: datetime, before: Sequence[int] = ()) -> Pace:
-    """How fast a window is used up; nothing of one that has no end."""
+def pace(found: Standing, *, now: datetime, history: Sequence[Standing] = ()) -> Pace:
+    """How fast a window is used up, foreseen by the windows of ``list_latest``; nothing of one that has no end."""
     position = found.position
     start, end = position.starts_at, position.ends_at
     if end is None or not found.limit or now >= end:
         return Pace(None, [], None)
+    place = UNITS.index(found.unit)
+    before = [one.position.spent[place] for one in reversed(history) if one.position.starts_at < start]
     samples = (*found.samples, Sample(now, found.spent))
     return Pace(
         burn_rate(samples, limit=found.limit, start=start, end=end, now=now, over=rate_over(position)),
@@ -301,13 +324,12 @@ def list_history(budget: rules.Budget, member: str, *, now: datetime, limit: int
         return [_standing(budget, row, now) for row in cursor.fetchall()]
 
 
-def totals_before(budget: rules.Budget, member: str, unit: Unit, *, now: datetime) -> list[int]:
-    """What earlier windows had spent in the end, newest last."""
-    if budget.period not in CALENDAR:
+def list_latest(found: Standing, *, now: datetime) -> list[Standing]:
+    """The latest windows of a window's member, the latest first; none of what never resets, and no statement."""
+    position = found.position
+    if position.ends_at is None:
         return []
-    start, place = budget.window(now)[0], list(Unit).index(unit)
-    found = list_history(budget, member, now=now, limit=30)
-    return [one.position.spent[place] for one in reversed(found) if one.position.starts_at < start]
+    return list_history(position.budget, position.member, now=now, limit=MAX_LATEST)
 
 
 @dataclass(frozen=True, slots=True)

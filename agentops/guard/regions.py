@@ -26,7 +26,7 @@ BRIEF, OF_RUN = 4, 6
 def brief(request: HttpRequest) -> HttpResponse:
     """The fullest ceilings."""
     now = timezone.now()
-    rows = [row for row in queries.list_budgets(now=now, include_off=False) if row.worst is not None]
+    rows = [row for row in queries.list_budgets(queries.current(), now=now, include_off=False) if row.worst is not None]
     rows.sort(key=lambda row: -(row.worst.share if row.worst else 0.0))
     lines = [
         (row, title(row.budget, row.rules), shown(row.worst, queries.pace(row.worst, now=now)))
@@ -58,8 +58,8 @@ def of_run(request: HttpRequest, trace_id: str) -> HttpResponse:
     # What is this run's own, or its session's, comes first.
     windows.sort(key=lambda pair: (not pair[0].parts, pair[0].id))
     lines = [
-        (budget, title_of(budget), shown(queries.standing(budget, key.member, now=now)))
-        for budget, key in windows[:OF_RUN]
+        (one.position.budget, title_of(one.position.budget), shown(one))
+        for one in queries.list_standings(windows[:OF_RUN], now=now)
     ]
     context: dict[str, Any] = {
         "lines": lines,

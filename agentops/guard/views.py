@@ -23,7 +23,7 @@ from agentops.domain.budgets import ALWAYS, CALENDAR, JOIN, Period, Unit, member
 from agentops.domain.budgets import Budget as Rules
 from agentops.guard import charts, coverage, queries
 from agentops.guard.forms import RaiseForm
-from agentops.guard.queries import Row
+from agentops.guard.queries import Row, Standing
 from agentops.guard.shown import differences, overshoot, passed_words, raise_words, scope_line, shown, state_of, title
 from agentops.pages import page_context
 from agentops.runs.api import clean, parse_moment, usd
@@ -41,13 +41,13 @@ def budget_list(request: HttpRequest) -> HttpResponseBase:
     service, period, action, state = (
         clean(request.GET.get(name, "")) for name in ("service", "period", "action", "state")
     )
-    found = queries.list_budgets(now=now, service=service)
-    uncovered = coverage.uncovered((row.rules for row in found), queries.current(), now=now)
-    rows = [_line(row, now, uncovered.get(row.budget.pk)) for row in found]
-    tiles = _tiles(rows)
+    held = queries.current()
+    found = queries.list_budgets(held, now=now, service=service)
+    uncovered = coverage.uncovered((row.rules for row in found), held, now=now)
+    lines = [_line(row, now, uncovered.get(row.budget.pk)) for row in found]
     rows = [
         line
-        for line in rows
+        for line in lines
         if (not period or line["rules"].period.value == period)
         and (not action or line["rules"].action.value == action)
         and (not state or line["state"] == state)
@@ -57,8 +57,7 @@ def budget_list(request: HttpRequest) -> HttpResponseBase:
         return _csv(request, rows)
     context = page_context(request) | {
         "rows": rows,
-        "tiles": tiles,
-        "stops": queries.list_stops(),
+        "tiles": _tiles(lines),
         "refusals": queries.list_refusals(limit=8),
         "reconciliation": queries.latest_reconciliation(),
         "asked": {"service": service, "period": period, "action": action, "state": state},
@@ -154,49 +153,45 @@ def budget_page(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def _page(request: HttpRequest, budget: Budget, form: RaiseForm | None = None, *, status: int = 200) -> HttpResponse:
-    now = timezone.now()
-    rules = queries.rules_of(budget, queries.current())
+    now, held, is_region = timezone.now(), queries.current(), bool(request.headers.get("HX-Request"))
+    rules = queries.rules_of(budget, held)
     member, start = _member(request, rules), _start(request, rules, now)
-    offset = _offset(request)
-    search = clean(request.GET.get("q", ""))
-    members = (
-        queries.list_members(rules, now=now, search=search, limit=MEMBERS_A_PAGE + 1, offset=offset)
-        if rules.parts
-        else []
-    )
-    if not member and members and rules.parts:
-        member = members[0].position.member
+    offset, search = _offset(request), clean(request.GET.get("q", ""))
+    members: list[Standing] = []
+    if rules.parts and not (is_region and member):
+        members = queries.list_members(rules, now=now, search=search, limit=MEMBERS_A_PAGE + 1, offset=offset)
+        member = member or (members[0].position.member if members else "")
     found = queries.standing(rules, member, now=now, start=start)
-    before = queries.totals_before(rules, member, found.unit, now=now)
-    pace = queries.pace(found, now=now, before=before) if start is None else queries.Pace(None, [], None)
-    may_write = has_role(request.user, actions.WRITES)
+    history = queries.list_latest(found, now=now)
     raises = list(Raise.objects.filter(budget=budget).select_related("raised_by", "ended_by")[:20])
     context = page_context(request) | {
         "budget": budget,
         "rules": rules,
-        "title": title(budget, rules),
         "scope": scope_line(rules),
-        "overshoot": overshoot(rules),
-        "uncovered": coverage.uncovered([rules], queries.current(), now=now).get(rules.id),
-        "shown": shown(found, pace),
-        "member": member,
+        "uncovered": coverage.uncovered([rules], held, now=now).get(rules.id),
+        "shown": shown(found, queries.pace(found, now=now, history=history)),
         "start": start,
+        "raised": [(one, raise_words(one)) for one in raises if _is_in_force(one, member, now)],
+    }
+    if is_region:
+        return render(request, "guard/budget.html#standing", context, status=status)
+    context |= {
+        "title": title(budget, rules),
+        "member": member,
         "chart": urlencode({"member": member} | ({"start": start.isoformat()} if start else {})),
         "has_course": rules.period in CALENDAR or not rules.parts,
         "members": [shown(one) for one in members[:MEMBERS_A_PAGE]],
         "less": max(offset - MEMBERS_A_PAGE, 0) if offset else None,
         "more": offset + MEMBERS_A_PAGE if len(members) > MEMBERS_A_PAGE else None,
         "search": search,
-        "history": queries.list_history(rules, member, now=now, limit=30),
+        "history": history,
         "refusals": queries.list_refusals(cause="budget", cause_id=budget.pk, limit=REFUSALS_SHOWN),
         "changes": [(one, differences(one)) for one in queries.list_changes(budget=budget, limit=50)],
         "raises": [(one, raise_words(one), member_words(rules, one.member)) for one in raises],
-        "raised": [(one, raise_words(one)) for one in raises if _is_in_force(one, member, now)],
         "form": form or RaiseForm(initial={"until": now + timedelta(hours=4), "member": member}),
-        "may_write": may_write,
+        "may_write": has_role(request.user, actions.WRITES),
     }
-    part = "#standing" if request.headers.get("HX-Request") else ""
-    return render(request, f"guard/budget.html{part}", context, status=status)
+    return render(request, "guard/budget.html", context, status=status)
 
 
 def _is_in_force(raised: Raise, member: str, now: datetime) -> bool:
@@ -214,8 +209,7 @@ def budget_chart(request: HttpRequest, pk: int, which: str) -> JsonResponse:
         windows = queries.list_history(rules, member, now=now)
         limit = found.position.limits[list(Unit).index(found.unit)]
         return JsonResponse(charts.history(windows, found.unit, limit, zone, member))
-    before = queries.totals_before(rules, member, found.unit, now=now)
-    pace = queries.pace(found, now=now, before=before) if start is None else queries.Pace(None, [], None)
+    pace = queries.pace(found, now=now, history=queries.list_latest(found, now=now))
     return JsonResponse(charts.course(found, pace, now=now, zone=zone))
 
 

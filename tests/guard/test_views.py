@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from psycopg import Cursor
 
 from agentops import columns
 from agentops.accounts.models import Role, User
@@ -67,6 +68,67 @@ def test_every_ceiling_is_listed_with_where_it_stands(admin: Client) -> None:
         assert words in page
     assert "No budget fits" in text_of(admin, "/budgets/", state="over")
     assert ">Small<" not in text_of(admin, "/budgets/", period="day")
+
+
+class Recording(Cursor[Any]):
+    """Keeps what is executed, by all cursors."""
+
+    told: ClassVar[list[str]] = []
+
+    def execute(self, query: Any, params: Any = None, **kwargs: Any) -> Any:
+        """As a cursor does."""
+        Recording.told.append(f"{query} {params}")
+        return super().execute(query, params, **kwargs)
+
+
+@pytest.fixture
+def executed(admin: Client, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """The statements of a page that ask for something, with what they ask for."""
+    monkeypatch.setattr(columns, "Cursor", Recording)
+
+    def record(address: str, **headers: Any) -> list[str]:
+        admin.get(address)
+        Recording.told.clear()
+        with CaptureQueriesContext(connection) as captured:
+            assert admin.get(address, headers=headers).status_code == 200
+        return [sql for sql in (*(one["sql"] for one in captured), *Recording.told) if "SELECT" in sql]
+
+    return record
+
+
+def test_nothing_is_asked_for_twice(executed: Callable[..., list[str]]) -> None:
+    budget, day = make_budget("5.00", each="user", period="day"), make_budget("1.00", period="day")
+    actions.stop(what="user", value="bob", reason="so", by=None)
+    ingest(call(1, "0.60"))
+    check(user="ana", run=RUN)
+    of_run = f"of-run/{RUN}/?service=research-assistant&user=ana"
+    course = f"{day.pk}/chart/course"
+    for address in ("", f"{budget.pk}/", f"{day.pk}/", "brief", "stopped", "stops/", of_run, course):
+        found = executed(f"/budgets/{address}")
+        assert [sql for sql in set(found) if found.count(sql) > 1] == [], address
+
+
+def test_a_run_under_many_ceilings_takes_as_many_statements_as_under_few(executed: Callable[..., list[str]]) -> None:
+    address = f"/budgets/of-run/{RUN}/?service=research-assistant&user=ana"
+    check(user="ana", run=RUN)
+    few = len(executed(address))
+    for n in range(5):
+        make_budget("1.00", name=f"Budget {n}", each="user", period="day")
+    check(user="ana", run=RUN)
+    assert len(executed(address)) == few
+
+
+def test_a_region_asks_for_less_than_its_page(executed: Callable[..., list[str]]) -> None:
+    address = f"/budgets/{make_budget('5.00', each='user', period='day').pk}/"
+    check(user="ana", run=RUN)
+    region = executed(f"{address}?member=ana", hx_request="true")
+    assert len(region) <= 9
+    assert not any(table in sql for table in ("budget_refusal", "budgets_change") for sql in region)
+
+
+def test_the_list_of_the_api_asks_for_no_windows(executed: Callable[..., list[str]]) -> None:
+    make_budget("5.00", each="user", period="day")
+    assert not any("budget_window" in sql or "budgets_raise" in sql for sql in executed("/api/v1/budgets"))
 
 
 @pytest.fixture
