@@ -11,9 +11,8 @@ from typing import Any, Literal
 
 Kind = Literal["llm", "tool", "handoff"]
 Outcome = Literal["ok", "error", "cancelled"]
-#: What the server takes: of a name, of a run's, of a count, of dollars.
-MAX_CHARS, MAX_RUN_CHARS = 256, 128
-MAX_TOKENS, MAX_USD = 2**40, Decimal(10**6)
+#: What the server takes: of a name, of a count, of dollars.
+MAX_CHARS, MAX_TOKENS, MAX_USD = 256, 2**40, Decimal(10**6)
 _CONTROLS = dict.fromkeys((*range(32), 127))
 
 
@@ -68,8 +67,7 @@ class Whose:
 
     def body(self) -> dict[str, str]:
         """What is known of it."""
-        body = _known(asdict(self))
-        return {**body, "run": body["run"][:MAX_RUN_CHARS]} if "run" in body else body
+        return _known(asdict(self))
 
 
 @dataclass(frozen=True, slots=True)
