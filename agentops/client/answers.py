@@ -100,7 +100,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What became of a reservation; amounts are those of the tightest budget, ``None`` without one."""
+    """What became of a reservation; amounts are those of the tightest budget, in its ``unit``, ``None`` without one."""
 
     reservation: str
     late: bool = False
@@ -111,6 +111,7 @@ class Settlement:
     reserved: Decimal | None = None
     remaining: Decimal | None = None
     resets_at: datetime | None = None
+    unit: str | None = None
 
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> Settlement:
@@ -125,6 +126,7 @@ class Settlement:
             reserved=_amount(told.get("reserved")),
             remaining=_amount(told.get("remaining")),
             resets_at=_moment(told.get("resets_at")),
+            unit=told.get("unit"),
         )
 
 

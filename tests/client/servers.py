@@ -192,6 +192,7 @@ class ScriptedGuard(Server):
         self.spent += cost
         told = {"reservation": name, "state": "settled", "late": False, "cost_usd": str(cost), "positions": []}
         told |= {"budget": 7, "limit": str(self.limit), "spent": str(self.spent), "remaining": None, "resets_at": None}
+        told["unit"] = "usd"
         self._settlements[name] = told
         return 200, told
 

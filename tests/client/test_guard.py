@@ -108,7 +108,7 @@ def test_what_the_server_would_refuse_is_not_sent(guard: Guard, server: Scripted
     guard.check(replace(odd, max_output_tokens=2**50, cost_usd=Decimal("NaN")))
     guard.check(replace(odd, cost_usd=Decimal(-1)))
     first, second = server.checks
-    assert (first["run"], first["user"], first["step"]) == ("r" * 128, "ab?", {"kind": "llm", "model": "m" * 256})
+    assert (first["run"], first["user"], first["step"]) == ("r" * 200, "ab?", {"kind": "llm", "model": "m" * 256})
     assert first["estimate"] == {"max_output_tokens": 2**40}
     assert "estimate" not in second
 
@@ -242,6 +242,7 @@ def test_a_settlement_tells_where_the_budget_stands(guard: Guard, server: Script
         told = step.settle(input_tokens=1_000, output_tokens=500)
     assert told is not None
     assert (told.cost_usd, told.limit, told.spent, told.budget) == (Decimal("0.015"), 1, Decimal("0.015"), 7)
+    assert told.unit == "usd"
 
 
 def test_an_interrupt_while_asking_loses_no_count(
