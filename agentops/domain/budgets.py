@@ -282,6 +282,25 @@ def replaced(budgets: Iterable[Budget]) -> Replaced:
     return Replaced(frozenset(services[Period.RUN]), frozenset(services[Period.SESSION]), tuple(own))
 
 
+class Line(NamedTuple):
+    """Where a window stands by one of its limits."""
+
+    unit: Unit
+    limit: int
+    spent: int
+    reserved: int
+
+    @property
+    def share(self) -> float:
+        """How much of the limit is spent or held; all of it where it is nothing."""
+        return (self.spent + self.reserved) / self.limit if self.limit else 1.0
+
+    @property
+    def remaining(self) -> int:
+        """What is neither spent nor held: never less than nothing."""
+        return max(self.limit - self.spent - self.reserved, 0)
+
+
 @dataclass(slots=True)
 class Position:
     """Where a window stands: its limits (with raises), what is spent and what is held for calls under way."""
@@ -298,6 +317,13 @@ class Position:
     def used(self) -> Amounts:
         """Spent and reserved."""
         return self.spent.plus(self.reserved)
+
+    @property
+    def lines(self) -> list[Line]:
+        """Each of its limits, the tightest first; of equals dollars, then tokens, then steps."""
+        rows = zip(UNITS, self.limits, self.spent, self.reserved, strict=True)
+        lines = [Line(unit, limit, spent, reserved) for unit, limit, spent, reserved in rows if limit is not None]
+        return sorted(lines, key=lambda line: -line.share)
 
     @property
     def share(self) -> float:

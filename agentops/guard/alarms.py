@@ -27,14 +27,13 @@ from agentops.domain.budgets import (
     Budget,
     Each,
     Position,
-    Unit,
     amount_words,
     crossed,
     member_words,
     next_amounts,
     title_of,
 )
-from agentops.guard.shapes import amount_text, moment_text
+from agentops.guard.shapes import moment_text, position_shapes
 from agentops.runs.api import usd
 
 THRESHOLD, EXHAUSTED = "budget.threshold", "budget.exhausted"
@@ -128,14 +127,15 @@ def _say(due: Sequence[tuple[tuple[Any, ...], Due | None]], moment: Moment) -> t
 
 def _signal(kind: str, due: Due, moment: Moment, threshold: float) -> Signal:
     position = due.position
-    unit, limit, spent, held = tightest(position)
-    named, numbers = name_of(position), f"{amount_words(unit, spent)} of {amount_words(unit, limit)}"
+    line = position.lines[0]
+    named = name_of(position)
+    numbers = f"{amount_words(line.unit, line.spent)} of {amount_words(line.unit, line.limit)}"
     if kind == THRESHOLD:
         title = f"{threshold:.0%} of {named} is spent: {numbers}"
-    elif spent >= limit:
+    elif line.spent >= line.limit:
         title = f"{named} is used up: {numbers}"
     else:
-        title = f"{named} lets no more through: {numbers}, {amount_words(unit, held)} held"
+        title = f"{named} lets no more through: {numbers}, {amount_words(line.unit, line.reserved)} held"
     told = evidence(due, threshold) | {"threshold": threshold}
     severity = _severity(kind, position.budget)
     return signal_of(due, moment, kind, severity, title, told, topic_of(due, threshold))
@@ -166,39 +166,19 @@ def name_of(position: Position) -> str:
 
 
 def evidence(due: Due, share: float) -> dict[str, Any]:
-    """The numbers of a window, for an alert."""
+    """The numbers of a window, for an alert; ``share`` is told where its tightest limit is nothing."""
     position = due.position
-    unit, limit, spent, held = tightest(position)
-    return {
-        "budget": position.budget.id,
-        "name": title_of(position.budget),
+    line = position.lines[0]
+    return position_shapes(position)[0] | {
         "member": member_words(position.budget, position.member) or None,
         "window": moment_text(position.starts_at) if position.ends_at else None,
-        "resets_at": moment_text(position.ends_at),
-        "unit": unit.value,
-        "limit": amount_text(unit.value, limit),
-        "spent": amount_text(unit.value, spent),
-        "reserved": amount_text(unit.value, held),
-        "remaining": amount_text(unit.value, max(limit - spent - held, 0)),
-        "share": round(spent / limit, 4) if limit else share,
+        "share": round(line.spent / line.limit, 4) if line.limit else share,
         "refused": due.refused,
         "refused_usd": usd(due.refused_nano),
         "cost_usd": usd(position.spent.nano),
         "action": position.budget.action.value,
         "set_by": position.budget.set_by or None,
     }
-
-
-def tightest(position: Position) -> tuple[Unit, int, int, int]:
-    """The unit of which the largest share is used: its limit, what is spent, what is held."""
-    rows = [
-        ((spent + held) / limit if limit else 1.0, -place, (unit, limit, spent, held))
-        for place, (unit, limit, spent, held) in enumerate(
-            zip(Unit, position.limits, position.spent, position.reserved, strict=True)
-        )
-        if limit is not None
-    ]
-    return max(rows)[2]
 
 
 def _severity(kind: str, budget: Budget) -> Severity:

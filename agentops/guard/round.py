@@ -20,13 +20,13 @@ from agentops.budgets.ceilings import Moment, share
 from agentops.budgets.reservations import Ids, Reservation
 from agentops.budgets.store import Deltas, WindowKey, windows_of
 from agentops.columns import beside
-from agentops.domain.budgets import NOTHING, Amounts, Budget, Each, Facts, Period, Position, Unit, title_of
+from agentops.domain.budgets import NOTHING, Amounts, Budget, Each, Facts, Period, Position
 from agentops.domain.spans import DEFAULT_ENVIRONMENT, Kind, TokenUsage
 from agentops.guard import context, grants
 from agentops.guard.context import Customs, Found, RunFacts
 from agentops.guard.estimates import Estimates, Need, Wanted
 from agentops.guard.grants import Grant, Refusal, Stated
-from agentops.guard.shapes import CheckIn, SettleIn, amount_text, moment_text
+from agentops.guard.shapes import CheckIn, SettleIn, moment_text, position_shapes
 from agentops.guard.verdict import STOP, Verdict, judge
 from agentops.ingest.answers import Refused
 from agentops.runs.api import usd
@@ -189,16 +189,15 @@ class Round:
     def _tell(self) -> None:
         for one, reservation in self.settled:
             positions = [self.positions[key] for key in reservation.windows if key in self.positions]
-            shapes = [shape for position in positions for shape in position_shapes(position)]
-            tightest = max(positions, key=lambda position: position.used_share, default=None)
-            first = position_shapes(tightest)[0] if tightest is not None else {}
+            shapes = [(position.used_share, position_shapes(position)) for position in positions]
+            _, tightest = max(shapes, key=lambda pair: pair[0], default=(0.0, [{}]))
             one.answer = {
                 "reservation": str(reservation.id),
                 "state": "settled",
                 "late": reservation.is_late,
                 "cost_usd": usd((reservation.spent or NOTHING).nano),
-                **{name: first.get(name) for name in _TIGHTEST},
-                "positions": shapes,
+                **{name: tightest[0].get(name) for name in _TIGHTEST},
+                "positions": [shape for _, each in shapes for shape in each],
             }
 
     # Checks
@@ -323,26 +322,6 @@ class Round:
 
 
 _TIGHTEST = ("budget", "unit", "limit", "spent", "reserved", "remaining", "resets_at")
-
-
-def position_shapes(position: Position) -> list[dict[str, Any]]:
-    """A window as the API tells it: one for each of its limits, the tightest first."""
-    shapes = []
-    for unit, limit, spent, held in zip(Unit, position.limits, position.spent, position.reserved, strict=True):
-        if limit is None:
-            continue
-        shape = {
-            "budget": position.budget.id,
-            "name": title_of(position.budget),
-            "unit": unit.value,
-            "limit": amount_text(unit, limit),
-            "spent": amount_text(unit, spent),
-            "reserved": amount_text(unit, held),
-            "remaining": amount_text(unit, max(limit - spent - held, 0)),
-            "resets_at": moment_text(position.ends_at),
-        }
-        shapes.append(((spent + held) / limit if limit else 1.0, shape))
-    return [shape for _, shape in sorted(shapes, key=lambda pair: -pair[0])]
 
 
 def _recall(checks: Sequence[Check], known: Mapping[tuple[str, str], tuple[bytes, Any]]) -> list[Check]:

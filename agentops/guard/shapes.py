@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from ninja import Field, Schema
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
-from agentops.domain.budgets import JOIN, NANO
+from agentops.domain.budgets import JOIN, NANO, Position, title_of
 from agentops.runs.api import Moment, rfc3339, usd
 
 MAX_NAME_CHARS, MAX_KEY_CHARS = 256, 256
@@ -215,6 +215,23 @@ class SettleOut(Schema):
     remaining: str | None = None
     resets_at: Moment | None = None
     positions: list[PositionOut]
+
+
+def position_shapes(position: Position) -> list[dict[str, Any]]:
+    """A window as ``PositionOut`` tells it: one for each of its limits, the tightest first."""
+    return [
+        {
+            "budget": position.budget.id,
+            "name": title_of(position.budget),
+            "unit": line.unit.value,
+            "limit": amount_text(line.unit, line.limit),
+            "spent": amount_text(line.unit, line.spent),
+            "reserved": amount_text(line.unit, line.reserved),
+            "remaining": amount_text(line.unit, line.remaining),
+            "resets_at": moment_text(position.ends_at),
+        }
+        for line in position.lines
+    ]
 
 
 def amount_text(unit: str, amount: int) -> str:

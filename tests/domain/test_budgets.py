@@ -22,6 +22,7 @@ from agentops.domain.budgets import (
     Each,
     Facts,
     Limits,
+    Line,
     Period,
     Position,
     Raise,
@@ -426,6 +427,26 @@ def test_the_tightest_limit_tells_the_share() -> None:
     assert (where.share, where.used_share) == (0.9, 1.0)
     assert crossed(where, 0.0) == [0.5, 0.8]
     assert position(limits=Limits()).share == 0.0
+
+
+def test_each_limit_has_a_line_and_the_tightest_is_the_first() -> None:
+    where = position(Amounts(NANO, 50, 3), Amounts(NANO, 0, 1), limits=Limits(10 * NANO, None, 5))
+    steps, dollars = where.lines
+    assert (steps, dollars) == (Line(Unit.STEPS, 5, 3, 1), Line(Unit.USD, 10 * NANO, NANO, NANO))
+    assert [(line.share, line.remaining) for line in where.lines] == [(0.8, 1), (0.2, 8 * NANO)]
+    assert position(limits=Limits()).lines == []
+
+
+def test_of_lines_that_are_as_tight_dollars_come_before_tokens_before_steps() -> None:
+    where = position(Amounts(NANO, 10, 1), limits=Limits(10 * NANO, 100, 10))
+    assert [line.unit for line in where.lines] == [Unit.USD, Unit.TOKENS, Unit.STEPS]
+
+
+def test_a_line_without_room_has_nothing_left() -> None:
+    (nothing,) = position(limits=Limits(0)).lines
+    assert (nothing.share, nothing.remaining) == (1.0, 0)
+    (passed,) = position(Amounts(12 * NANO), Amounts(NANO)).lines
+    assert (passed.share, passed.remaining) == (1.3, 0)
 
 
 def test_of_a_limit_of_nothing_everything_is_used_and_anything_is_beyond() -> None:
