@@ -23,7 +23,6 @@ from tests.budgets.making import make_budget, usd
 from tests.budgets.test_windows import call, ingest
 from tests.factories import RunFactory
 from tests.guard.asking import RUN, check, settle
-from tests.guard.counting import Counting
 
 pytestmark = pytest.mark.django_db
 #: Of the largest page: the session and its user, the frame, and what it shows.
@@ -134,14 +133,14 @@ def test_the_list_of_the_api_asks_for_no_windows(executed: Callable[..., list[st
 @pytest.fixture
 def statements(admin: Client, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], int]:
     """How many statements a page takes, those of the books' cursors among them."""
-    monkeypatch.setattr(columns, "Cursor", Counting)
+    monkeypatch.setattr(columns, "Cursor", Recording)
 
     def count(address: str) -> int:
         text_of(admin, address)
-        before = Counting.count
+        Recording.told.clear()
         with CaptureQueriesContext(connection) as captured:
             text_of(admin, address)
-        return len(captured) + Counting.count - before
+        return len(captured) + len(Recording.told)
 
     return count
 
