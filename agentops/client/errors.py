@@ -44,8 +44,7 @@ class GuardStopped(GuardError):
     @property
     def reasons(self) -> tuple[Reason, ...]:
         """Why: what stops first, then what only warns."""
-        stops = self.decision.stops
-        return (*stops, *(reason for reason in self.decision.reasons if reason not in stops))
+        return tuple(sorted(self.decision.reasons, key=lambda reason: reason.action != "stop"))
 
     @property
     def message(self) -> str:

@@ -59,7 +59,7 @@ class Meter:
         self._events = Events()
         self._kept: list[bytes] = []
         self._kept_bytes = 0
-        self._error: BaseException | None = None
+        self._is_broken = False
         self._is_exhausted = False
         self._is_unreadable = not (self._is_stream or self._is_json)
 
@@ -77,9 +77,9 @@ class Meter:
         except Exception as error:  # noqa: BLE001  (a reply that surprises us must reach who asked for it)
             self._give_up(error)
 
-    def fail(self, error: BaseException) -> None:
+    def fail(self) -> None:
         """Note that the body broke off."""
-        self._error = error
+        self._is_broken = True
 
     def exhaust(self) -> None:
         """Note that the body is there to its end."""
@@ -96,17 +96,13 @@ class Meter:
         if self._is_unreadable or reading.is_deferred:
             # A reply went through that says nothing here: it is booked as it was estimated.
             return Report("ok", response_id=reading.response_id, model=reading.model)
-        reading.is_complete |= (self._is_exhausted and self._error is None) or self._events.is_done
+        reading.is_complete |= self._is_exhausted or self._events.is_done
+        is_ok = reading.is_complete and not (reading.is_failed or self._is_broken)
         needs_output = self._call.dialect is not Dialect.EMBEDDINGS
         usage, is_estimated = reading.usage(self._call.input_tokens, needs_output=needs_output)
         if is_estimated:
             log.info("A reply told no tokens; they are worked out of its texts.")
-        return Report(self._outcome(), usage, reading.model, reading.response_id, is_estimated)
-
-    def _outcome(self) -> Outcome:
-        if self._error is not None:
-            return outcome_of(self._error)
-        return "ok" if self._reading.is_complete and not self._reading.is_failed else "error"
+        return Report("ok" if is_ok else "error", usage, reading.model, reading.response_id, is_estimated)
 
     def _finish(self) -> None:
         """Read what had to wait for the end."""

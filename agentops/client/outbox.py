@@ -21,8 +21,6 @@ class Outbox:
         self._waiting: deque[Told] = deque()
         self._capacity = capacity
         self._lock = threading.Lock()
-        self.delayed = 0
-        self.lost = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -30,11 +28,9 @@ class Outbox:
     def put(self, told: Told) -> None:
         """Keep one."""
         with self._lock:
-            self.delayed += 1
             self._waiting.append(told)
             if len(self._waiting) > self._capacity:
                 self._waiting.popleft()
-                self.lost += 1
                 log.error("A settlement was given up: %d wait for a guard that does not answer.", self._capacity)
 
     def some(self, most: int) -> Iterator[Told]:

@@ -43,9 +43,7 @@ def refusal(stop: GuardStopped, dialect: Dialect, response_type: type[Any], *, r
 
 def spelled(stop: GuardStopped, dialect: Dialect) -> tuple[int, dict[str, Any]]:
     """A stop as a status, and an error of the provider."""
-    status, name, anthropic, google = next(
-        (row[1:] for row in _KINDS if isinstance(stop, row[0])), (403, "stopped", "permission_error", "ABORTED")
-    )
+    status, name, anthropic, google = next(row[1:] for row in _KINDS if isinstance(stop, row[0]))
     if dialect is Dialect.MESSAGES:
         return status, {"type": "error", "error": {"type": anthropic, "message": stop.message}}
     if dialect is Dialect.GEMINI:

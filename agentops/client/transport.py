@@ -197,8 +197,8 @@ class Watched:
             for chunk in self._inner:
                 self._meter.feed(chunk)
                 yield chunk
-        except Exception as error:
-            self._meter.fail(error)
+        except Exception:
+            self._meter.fail()
             raise
         self._meter.exhaust()
         self._over()
@@ -224,8 +224,8 @@ class AsyncWatched:
             async for chunk in self._inner:
                 self._meter.feed(chunk)
                 yield chunk
-        except Exception as error:
-            self._meter.fail(error)
+        except Exception:
+            self._meter.fail()
             raise
         self._meter.exhaust()
         await self._over()

@@ -211,14 +211,16 @@ def test_settlements_that_wait_are_sent_when_the_guard_is_closed(server: Scripte
 
 
 def test_no_more_settlements_wait_than_there_is_room_for(
-    guard: Guard, server: ScriptedGuard, monkeypatch: pytest.MonkeyPatch
+    guard: Guard, server: ScriptedGuard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(guard._outbox, "_capacity", 2)
     steps = [guard.step("llm", model=f"m{n}").ask() for n in range(3)]
     server.fail("503")
     for step in steps:
         step.settle()
-    assert (guard.unsettled, guard._outbox.delayed, guard._outbox.lost) == (2, 3, 1)
+    assert guard.unsettled == 2
+    said = [record.getMessage() for record in caplog.records]
+    assert [sum(words in line for line in said) for words in ("waits for", "given up")] == [3, 1]
     server.failing = 0
     guard.close()
     assert [told["model"] for told in server.settled] == ["m1", "m2"]
