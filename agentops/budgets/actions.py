@@ -36,6 +36,8 @@ WRITES = Role.ADMIN
 #: Who may throw the kill switch: whoever answers alerts.
 STOPS = Role.RESPONDER
 TOPIC = "budgets"
+#: What every page listens to: the desk tells of ``TOPIC`` whenever agents ask, of this only people's decisions do.
+STOPPED = "stops"
 LONGEST_RAISE = timedelta(days=92)
 
 
@@ -48,13 +50,13 @@ class UnsoundStop(ValueError):
 
 
 @contextmanager
-def _deciding() -> Iterator[tuple[Cursor[Any], Moment]]:
-    """Decide while nobody books or grants; afterwards everybody knows."""
+def _deciding(*told: str) -> Iterator[tuple[Cursor[Any], Moment]]:
+    """Decide while nobody books or grants; afterwards everybody knows, and pages are told, of more topics too."""
     with transaction.atomic(), books_cursor() as cursor:
         cursor.execute(ALONE)
         yield cursor, ceilings.look(cursor)
         cursor.execute(DECIDED)
-        publish([TOPIC])
+        publish([TOPIC, *told])
 
 
 def create(*, wanted: Definition, by: User | None) -> Budget:
@@ -165,7 +167,7 @@ def stop(*, what: str, value: str, reason: str, by: User | None) -> Stop:
     if not value or len(value) > MAX_VALUE_CHARS or "\0" in value:
         message = f"Say which {what}, in at most {MAX_VALUE_CHARS} characters."
         raise UnsoundStop(message)
-    with _deciding() as (_, moment):
+    with _deciding(STOPPED) as (_, moment):
         thrown = Stop.objects.select_for_update().filter(what=what, value=value, lifted_at=None).first()
         before = None if thrown is None else {"reason": thrown.reason}
         if thrown is None:
@@ -179,7 +181,7 @@ def stop(*, what: str, value: str, reason: str, by: User | None) -> Stop:
 
 def lift(*, thrown: Stop, by: User | None, reason: str = "") -> Stop:
     """Let go on what was stopped; lifting twice changes nothing."""
-    with _deciding() as (_, moment):
+    with _deciding(STOPPED) as (_, moment):
         thrown = Stop.objects.select_for_update().get(pk=thrown.pk)
         if thrown.lifted_at is None:
             thrown.lifted_at, thrown.lifted_by = moment.at, by

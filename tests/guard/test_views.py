@@ -19,6 +19,8 @@ from agentops.accounts.models import Role, User
 from agentops.budgets import actions
 from agentops.budgets.models import Budget, Raise, Stop
 from agentops.domain.budgets import Amounts
+from agentops.live import consumers
+from agentops.live.models import LiveEvent
 from tests.budgets.making import make_budget, usd
 from tests.budgets.test_windows import call, ingest
 from tests.factories import RunFactory
@@ -336,6 +338,20 @@ def test_every_page_says_what_is_stopped(admin: Client) -> None:
         page = text_of(admin, address)
         assert "Stopped: service checkout" in page
         assert "it sends mails" in page
+
+
+def test_every_page_is_told_of_a_stop_and_not_of_each_grant(admin: Client) -> None:
+    assert consumers.TOPIC.fullmatch(actions.STOPPED)
+    for address in ("/runs/", "/spend/", "/budgets/", "/prices/"):
+        page = text_of(admin, address)
+        assert 'data-topics="alerts stops ' in page
+        assert 'hx-get="/budgets/stopped" hx-trigger="live:stops from:body, every 60s"' in page
+    check(user="ana")
+    make_budget("1.00")
+    assert not LiveEvent.objects.filter(topics__contains=["stops"]).exists()
+    thrown = actions.stop(what="user", value="ana", reason="too loud", by=None)
+    actions.lift(thrown=thrown, by=None)
+    assert [event.topics for event in LiveEvent.objects.order_by("-pk")[:2]] == [["budgets", "stops"]] * 2
 
 
 def test_an_id_stands_for_one_thing_on_a_page(admin: Client) -> None:
