@@ -228,10 +228,10 @@ class Round:
             ]
             wanted |= {key: (end, check.service) for _, key, end in check.windows}
         for key, delta in self.deltas.items():
-            wanted.setdefault(key, (delta.ends_at, delta.service))
+            wanted.setdefault(key, (delta.ends_at or self._end_of(key), delta.service))
         for _, reservation in self.settled:
             for key in reservation.windows:
-                wanted.setdefault(key, (None, reservation.service))
+                wanted.setdefault(key, (self._end_of(key), reservation.service))
         if not wanted:
             return
         found = store.open_windows(self.cursor, self.moment, wanted)
@@ -245,6 +245,11 @@ class Round:
                 if (moved := self.deltas.get(key)) is not None:
                     position.spent = position.spent.plus(Amounts(*moved.spent))
                     position.reserved = position.reserved.plus(Amounts(*moved.reserved))
+
+    def _end_of(self, key: WindowKey) -> datetime | None:
+        """When a window ends that a reservation tells of, which may have to be made again."""
+        budget = self.moment.ceilings.by_id.get(key.budget_id)
+        return None if budget is None else budget.window(key.starts_at)[1]
 
     def _judge(self, checks: Sequence[Check]) -> Callable[[], None]:
         granted: list[Grant] = []

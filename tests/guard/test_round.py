@@ -10,8 +10,11 @@ import pytest
 from django.db import DatabaseError
 from django.utils import timezone
 
-from agentops.budgets.models import Reservation
+from agentops.budgets import ceilings, recount
+from agentops.budgets.models import Reservation, Window
+from agentops.columns import books_cursor
 from agentops.guard import estimates
+from agentops.guard.alarms import look
 from agentops.guard.context import Customs
 from agentops.guard.desk import check_of
 from agentops.ingest.answers import Refused
@@ -155,6 +158,21 @@ def test_what_expires_is_free_again_and_a_late_settlement_is_booked_and_said_to_
     answer = settle(reservation, cost_usd="0.07")
     assert answer["late"] is True
     assert windows(budget) == {"": (usd("0.07"), usd("0.10"))}
+
+
+def test_a_window_that_a_settlement_makes_again_has_its_end() -> None:
+    budget = make_budget("1.00", period="day")
+    reservation = check()["reservation"]
+    (end,) = Window.objects.filter(budget_id=budget.pk).values_list("ends_at", flat=True)
+    Reservation.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+    look()
+    with books_cursor() as cursor:
+        moment = ceilings.look(cursor)
+        recount.recount(cursor, moment, moment.ceilings.by_id[budget.pk])
+    assert windows(budget) == {}
+    assert settle(reservation, cost_usd="0.07")["late"] is True
+    assert windows(budget) == {"": (usd("0.07"), 0)}
+    assert list(Window.objects.filter(budget_id=budget.pk).values_list("ends_at", flat=True)) == [end]
 
 
 def test_every_budget_that_applies_is_asked() -> None:
