@@ -1,10 +1,13 @@
-"""What is asked of services: who answers for them."""
+"""What is asked of services: what they are called, and who answers for them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from agentops.catalog.models import Service
+
+#: Services that a form offers; whoever wants another one types it.
+MAX_OFFERED = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,11 @@ class Ownership:
     def words(self) -> str:
         """Who answers for it, for a table; empty for nobody."""
         return " · ".join(part for part in (self.team_name, self.owner) if part)
+
+
+def list_names() -> list[str]:
+    """The slugs of services that a form offers, in their order."""
+    return list(Service.objects.order_by("slug").values_list("slug", flat=True)[:MAX_OFFERED])
 
 
 def ownership() -> dict[str, Ownership]:

@@ -165,18 +165,23 @@ class StandingList(Schema):
     items: list[StandingOut]
 
 
-class RaiseIn(Schema):
-    """Limits raised until a moment."""
+class MemberQuery(Schema):
+    """Which member of a budget that has a window for each."""
+
+    user: Text = ""
+    feature: Text = ""
+    session: Text = ""
+    run: Text = ""
+
+
+class RaiseIn(MemberQuery):
+    """Limits raised until a moment; of one member alone where it is said which: by user, feature, session or run."""
 
     extra_usd: Usd = 0
     extra_tokens: Annotated[int, Field(ge=0, le=10**15)] = 0
     extra_steps: Annotated[int, Field(ge=0, le=10**15)] = 0
     until: AskedMoment
     reason: Text
-    user: Text = Field("", description="Of one member alone: this, or feature, session, run.")
-    feature: Text = ""
-    session: Text = ""
-    run: Text = ""
 
 
 class RaiseOut(Schema):
@@ -295,15 +300,6 @@ _PATCHED = {
 _NULLABLE = frozenset({"each", "limit_usd", "limit_tokens", "limit_steps", "expires_at"})
 
 
-class MemberQuery(Schema):
-    """Which member of a budget that has a window for each."""
-
-    user: Text = ""
-    feature: Text = ""
-    session: Text = ""
-    run: Text = ""
-
-
 @router.get("/budgets/{pk}/position", response=StandingOut)
 def position(request: HttpRequest, pk: BudgetId, asked: Query[MemberQuery]) -> dict[str, Any]:
     """Where a budget stands now; of one with a window for each, name the member."""
@@ -385,14 +381,22 @@ def end_raise(request: HttpRequest, pk: BudgetId, raise_pk: BudgetId) -> dict[st
     return _raise(actions.end_raise(raised=raised, by=by))
 
 
-class StopIn(Schema):
-    """What is to be let through no more: one of these."""
+class _Stoppable(Schema):
+    """What can be stopped: one of these, and why."""
 
     service: Name = ""
     session: Name = ""
     user: Name = ""
     run: Name = ""
     reason: Text = ""
+
+
+class StopIn(_Stoppable):
+    """What is to be let through no more: one of these."""
+
+
+class LiftQuery(_Stoppable):
+    """What is to be let through again: one of these."""
 
 
 class StopOut(Schema):
@@ -412,16 +416,6 @@ class StopList(Schema):
     """Kill switches."""
 
     items: list[StopOut]
-
-
-class LiftQuery(Schema):
-    """What is to be let through again: one of these."""
-
-    service: Name = ""
-    session: Name = ""
-    user: Name = ""
-    run: Name = ""
-    reason: Text = ""
 
 
 class RefusalOut(Schema):
@@ -625,7 +619,7 @@ def _change(change: Change) -> dict[str, Any]:
     }
 
 
-def _target(asked: StopIn | LiftQuery) -> tuple[str, str]:
+def _target(asked: _Stoppable) -> tuple[str, str]:
     named = [(what, value) for what in Stop.What.values if (value := getattr(asked, what))]
     if len(named) != 1:
         raise HttpError(422, "Name one of service, session, user and run.")

@@ -19,10 +19,7 @@ _LINE = {"type": "scatter", "mode": "lines"}
 def course(found: Standing, pace: Pace, *, now: datetime, zone: tzinfo) -> dict[str, Any]:
     """How a window was used up, against its limit, and how it may go on."""
     unit, position = found.unit, found.position
-    # What never resets begins with what was first seen of it, or counted.
-    first = found.samples[0].at if found.samples else now
-    start = max(position.starts_at, min(first, position.budget.counts_from)) if position.ends_at is None else None
-    begin = start if start is not None and start > ALWAYS else first if start is not None else position.starts_at
+    begin = _beginning(found, now)
     points = [(begin, 0), *((one.at, one.spent) for one in found.samples)]
     end = position.ends_at
     latest = min(now, end) if end else now
@@ -48,6 +45,16 @@ def course(found: Standing, pace: Pace, *, now: datetime, zone: tzinfo) -> dict[
     if pace.forecast is not None and end is not None and now < end:
         traces += _outlook(found, pace, latest, end, zone)
     return {"traces": traces, "layout": _layout(unit, zone), "empty": EMPTY}
+
+
+def _beginning(found: Standing, now: datetime) -> datetime:
+    """Where a course begins: what never resets has one since it counts or, counting since ever, since it was seen."""
+    position = found.position
+    if position.ends_at is not None:
+        return position.starts_at
+    first = found.samples[0].at if found.samples else now
+    counts_from = position.budget.counts_from
+    return counts_from if ALWAYS < counts_from < first else first
 
 
 def _outlook(found: Standing, pace: Pace, now: datetime, end: datetime, zone: tzinfo) -> list[dict[str, Any]]:

@@ -14,9 +14,9 @@ from django.views.decorators.http import require_http_methods
 
 from agentops.accounts.roles import require_role, who
 from agentops.budgets import actions
-from agentops.budgets.definitions import UnsoundBudget, definition_of
+from agentops.budgets.definitions import NARROWED, UnsoundBudget, definition_of
 from agentops.budgets.models import Budget
-from agentops.catalog.models import Service
+from agentops.catalog.queries import list_names
 from agentops.guard.forms import BudgetForm, new_initial
 from agentops.guard.suggestions import known_values
 from agentops.pages import page_context, zone_names
@@ -70,8 +70,7 @@ def edit_budget(request: HttpRequest, pk: int) -> HttpResponseBase:
 
 def _as_it_is(known: Any) -> dict[str, Any]:
     """What a default counts is not to be changed."""
-    names = ("services", "team", "feature", "user", "session", "run", "environment", "each", "period", "timezone")
-    return {name: getattr(known, name) for name in names}
+    return {name: getattr(known, name) for name in ("services", *NARROWED, "each", "period", "timezone")}
 
 
 def _same_minute(one: Any, other: Any) -> bool:
@@ -82,7 +81,7 @@ def _page(request: HttpRequest, form: BudgetForm, budget: Budget | None = None, 
     context = page_context(request) | {
         "form": form,
         "budget": budget,
-        "services": Service.objects.order_by("slug").values_list("slug", flat=True)[:500],
+        "services": list_names(),
         "timezones": zone_names(),
         "known": known_values(now=timezone.now()),
     }

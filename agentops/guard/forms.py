@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, cast
 
@@ -14,6 +13,8 @@ from agentops.budgets.definitions import DEFAULT_THRESHOLDS, NARROWED, Definitio
 from agentops.budgets.models import MAX_NAME_CHARS, MAX_NOTE_CHARS, Stop
 from agentops.domain.budgets import NANO, Action, Amounts, Each, Period
 from agentops.guard.shown import LONG
+from agentops.prices.forms import Moment
+from agentops.runs.api import usd
 
 _EACH = [("", "one for all"), *((one.value, f"each {one.value}") for one in Each)]
 _PERIODS = [(one.value, LONG[one]) for one in Period]
@@ -21,18 +22,7 @@ _ACTIONS = [
     (Action.STOP.value, "stop the next step"),
     (Action.WARN.value, "only warn"),
 ]
-_MOMENT = {"type": "datetime-local", "step": "60"}
 _MONEY = {"inputmode": "decimal", "autocomplete": "off"}
-
-
-class Moments(forms.DateTimeField):
-    """A moment in UTC."""
-
-    widget = forms.DateTimeInput(attrs=_MOMENT, format="%Y-%m-%dT%H:%M")
-
-    def prepare_value(self, value: Any) -> Any:
-        """As the browser's own field wants it."""
-        return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M") if isinstance(value, datetime) else value
 
 
 def _dollars(label: str, **more: Any) -> forms.DecimalField:
@@ -66,9 +56,9 @@ class BudgetForm(forms.Form):
     thresholds = forms.CharField(label="Tell at percent", required=False, max_length=100)
     action = forms.ChoiceField(choices=_ACTIONS, initial=Action.STOP.value)
     final_answer_usd = _dollars("Kept for final answers, dollars")
-    effective_from = Moments(label="Effective from (UTC)", required=False)
+    effective_from = Moment("Effective from (UTC)")
     count_past = forms.BooleanField(label="Count what was spent before", required=False)
-    expires_at = Moments(label="Expires (UTC)", required=False)
+    expires_at = Moment("Expires (UTC)")
     note = forms.CharField(label="Why", required=False, max_length=MAX_NOTE_CHARS)
     is_off = forms.BooleanField(label="Off: it counts nothing and stops nobody", required=False)
 
@@ -126,12 +116,12 @@ class BudgetForm(forms.Form):
             "each": wanted.each.value if wanted.each else "",
             "period": wanted.period.value,
             "timezone": wanted.timezone,
-            "limit_usd": _usd(wanted.limit_nano),
+            "limit_usd": usd(wanted.limit_nano),
             "limit_tokens": wanted.limit_tokens,
             "limit_steps": wanted.limit_steps,
             "thresholds": percents(wanted.thresholds),
             "action": wanted.action.value,
-            "final_answer_usd": _usd(wanted.kept_nano) if wanted.kept_nano else None,
+            "final_answer_usd": usd(wanted.kept_nano) if wanted.kept_nano else None,
             "effective_from": wanted.effective_from,
             "expires_at": wanted.expires_at,
             "note": wanted.note,
@@ -150,7 +140,7 @@ class RaiseForm(forms.Form):
     extra_usd = _dollars("By dollars", min_value=Decimal(0))
     extra_tokens = forms.IntegerField(label="By tokens", required=False, min_value=0)
     extra_steps = forms.IntegerField(label="By steps", required=False, min_value=0)
-    until = Moments(label="Until (UTC)")
+    until = Moment("Until (UTC)", required=True)
     reason = forms.CharField(label="Why", max_length=MAX_NOTE_CHARS)
     member = forms.CharField(required=False, max_length=2_000, strip=False, widget=forms.HiddenInput)
 
@@ -173,9 +163,5 @@ def percents(thresholds: Iterable[float]) -> str:
     return ", ".join(f"{100 * one:g}" for one in thresholds)
 
 
-def _nano(usd: Decimal | None) -> int | None:
-    return None if usd is None else int(usd * NANO)
-
-
-def _usd(nano: int | None) -> str | None:
-    return None if nano is None else format((Decimal(nano) / NANO).normalize(), "f")
+def _nano(dollars: Decimal | None) -> int | None:
+    return None if dollars is None else int(dollars * NANO)

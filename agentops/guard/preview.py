@@ -21,6 +21,7 @@ from agentops.domain.rehearsal import Highest, Rehearsal
 from agentops.guard import rehearse
 from agentops.guard.forms import BudgetForm
 from agentops.guard.rehearse import TooMuchError
+from agentops.guard.shapes import amount_text
 from agentops.guard.shown import scope_line
 
 #: Windows that are named, and bars that are drawn.
@@ -74,16 +75,11 @@ def _told(budget: Budget, found: Rehearsal) -> dict[str, Any]:
         "usual": amount_words(unit, found.median[place]) if found.windows else "",
         "high": amount_words(unit, found.p95[place]) if found.windows else "",
         "suggested": None if suggested is None else amount_words(unit, suggested),
-        "suggestion": "" if suggested is None else _plain(unit, suggested),
+        "suggestion": "" if suggested is None else amount_text(unit, suggested),
         "field": FIELDS[unit],
         "picture": picture(found.course, budget, unit, zone),
         "is_of_lives": budget.period not in CALENDAR,
     }
-
-
-def _plain(unit: Unit, amount: int) -> str:
-    """An amount as the form's field takes it."""
-    return f"{amount / 10**9:.9f}".rstrip("0").rstrip(".") if unit is Unit.USD else str(amount)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,9 +38,7 @@ class Standing:
     position: Position
     refused: int = 0
     refused_nano: int = 0
-    service: str = ""
     touched_at: datetime | None = None
-    exhausted_at: datetime | None = None
     samples: tuple[Sample, ...] = ()
 
     @property
@@ -101,11 +99,6 @@ class Row:
     refused_nano: int = 0
     raises: tuple[Raise, ...] = ()
     replaced: frozenset[str] = frozenset()
-
-    @property
-    def has_members(self) -> bool:
-        """Whether there is a window for each of something."""
-        return bool(self.rules.parts)
 
 
 def current() -> Ceilings:
@@ -181,7 +174,7 @@ WITH w AS (
     WHERE refused > 0 GROUP BY budget_id
 )
 SELECT k.budget_id, w.member, w.starts_at, w.spent_nano, w.spent_tokens, w.spent_steps, w.reserved_nano,
-    w.reserved_tokens, w.reserved_steps, w.refused, w.refused_nano, w.service, w.touched_at, w.exhausted_at,
+    w.reserved_tokens, w.reserved_steps, w.refused, w.refused_nano, w.touched_at,
     coalesce(w.members, 0), coalesce(w.over, 0), coalesce(r.refused, 0)::bigint, coalesce(r.refused_nano, 0)::bigint
 FROM unnest(%b::bigint[]) AS k (budget_id) LEFT JOIN w ON w.budget_id = k.budget_id AND w.place = 1
 LEFT JOIN refused r ON r.budget_id = k.budget_id
@@ -196,8 +189,8 @@ def _tops(found: Sequence[rules.Budget], now: datetime) -> dict[int, tuple[Stand
     with books_cursor() as cursor:
         cursor.execute(TOPS, [ids, starts, ids, ids, ids])
         rows = cursor.fetchall()
-        found_ = _with_courses(cursor, [_standing(by_id[row[0]], row[1:14], now) for row in rows])
-    return {row[0]: (one, *row[14:]) for row, one in zip(rows, found_, strict=True)}
+        found_ = _with_courses(cursor, [_standing(by_id[row[0]], row[1:12], now) for row in rows])
+    return {row[0]: (one, *row[12:]) for row, one in zip(rows, found_, strict=True)}
 
 
 COURSES = """
@@ -228,18 +221,18 @@ def _columns(keys: Sequence[WindowKey]) -> list[list[Any]]:
 def _standing(budget: rules.Budget, row: Sequence[Any], now: datetime) -> Standing:
     """A window as a row tells it; of none, the empty one that there would be."""
     member, start, *amounts = row[:8]
-    refused, refused_nano, service, touched_at, exhausted_at = row[8:13]
+    refused, refused_nano, touched_at = row[8:11]
     begin, end = budget.window(now if start is None else start)
     limits = budget.limits_at(member or "", now)
     spent, reserved = (NOTHING, NOTHING) if start is None else (Amounts(*amounts[:3]), Amounts(*amounts[3:]))
     position = Position(budget, member or "", begin, end, limits, spent, reserved)
-    return Standing(position, refused or 0, refused_nano or 0, service or "", touched_at, exhausted_at)
+    return Standing(position, refused or 0, refused_nano or 0, touched_at)
 
 
 #: What a row tells after its key, of a window that is not there.
-_UNTOUCHED = (*([0] * 8), "", None, None)
+_UNTOUCHED = (*([0] * 8), None)
 _WINDOW = """w.member, w.starts_at, w.spent_nano, w.spent_tokens, w.spent_steps, w.reserved_nano,
-    w.reserved_tokens, w.reserved_steps, w.refused, w.refused_nano, w.service, w.touched_at, w.exhausted_at"""
+    w.reserved_tokens, w.reserved_steps, w.refused, w.refused_nano, w.touched_at"""
 WINDOWS = f"""
 SELECT w.budget_id, {_WINDOW}
 FROM unnest(%b::bigint[], %b::text[], %b::timestamptz[]) AS k (budget_id, member, starts_at)
@@ -340,7 +333,6 @@ class Refused:
     cause: str
     cause_id: int
     service: str
-    member: str
     run: str
     session: str
     user: str
@@ -354,7 +346,7 @@ class Refused:
 
 
 REFUSALS = """
-SELECT minute, cause, cause_id, service, member, run, session, "user", feature, agent, what, count, estimate_nano,
+SELECT minute, cause, cause_id, service, run, session, "user", feature, agent, what, count, estimate_nano,
     message, latest_at
 FROM budget_refusal WHERE (%b::text = '' OR (cause = %b AND (%b::bigint = 0 OR cause_id = %b)))
     AND (%b::text = '' OR service = %b)

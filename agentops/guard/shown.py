@@ -13,6 +13,7 @@ from agentops.budgets.models import Budget, Change, Raise
 from agentops.budgets.reservations import is_trace_id
 from agentops.domain.budgets import (
     JOIN,
+    PERIOD_WORDS,
     Action,
     Each,
     Period,
@@ -29,15 +30,7 @@ from agentops.guard.queries import Pace, Row, Standing, rate_over
 
 #: How far a bar reaches beyond what is largest on it, and into how many parts it is cut.
 BEYOND, PARTS = 1.02, 1_000
-LONG = {
-    Period.RUN: "each run",
-    Period.SESSION: "each session",
-    Period.HOUR: "an hour",
-    Period.DAY: "a day",
-    Period.WEEK: "a week",
-    Period.MONTH: "a month",
-    Period.TOTAL: "in total",
-}
+LONG = PERIOD_WORDS | {Period.RUN: "each run", Period.SESSION: "each session"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +50,6 @@ class Bar:
     def band(self) -> float:
         """How wide the forecast's band is."""
         return 0.0 if self.low is None or self.high is None else max(self.high - self.low, 0.0)
-
-    @property
-    def held_until(self) -> float:
-        """Where what is held ends."""
-        return self.spent + self.held
 
 
 def bar_of(found: Standing, pace: Pace | None = None) -> Bar:
@@ -134,7 +122,7 @@ class Shown:
     @property
     def member(self) -> str:
         """The member as an address has it."""
-        return self.found.position.member.replace(JOIN, "\x1f")
+        return self.found.position.member
 
     @property
     def resets(self) -> str:

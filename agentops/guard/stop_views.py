@@ -12,7 +12,7 @@ from agentops.accounts.roles import has_role, require_role, who
 from agentops.budgets import actions
 from agentops.budgets.actions import UnsoundStop
 from agentops.budgets.models import Stop
-from agentops.catalog.models import Service
+from agentops.catalog.queries import list_names
 from agentops.guard import queries
 from agentops.guard.forms import StopForm
 from agentops.pages import page_context
@@ -57,7 +57,7 @@ def _page(request: HttpRequest, form: StopForm, *, status: int = 200) -> HttpRes
     refused = queries.refused_by_stops([one.pk for one in active])
     context = page_context(request) | {
         "form": form,
-        "services": Service.objects.order_by("slug").values_list("slug", flat=True)[:500],
+        "services": list_names(),
         "active": [(one, refused.get(one.pk)) for one in active],
         "refusals": queries.list_refusals(cause="kill_switch", limit=15),
         "lifted": queries.list_stops(active=False, limit=30),

@@ -48,11 +48,11 @@ _FIELDS = {"until": "effective_until", "per_call": "per_call_usd"}
 
 
 class Moment(forms.DateTimeField):
-    """A moment in UTC, to the minute; empty for none."""
+    """A moment in UTC, to the minute; empty for none, unless it is required."""
 
-    def __init__(self, label: str) -> None:
+    def __init__(self, label: str, *, required: bool = False) -> None:
         widget = forms.DateTimeInput({"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")
-        super().__init__(required=False, label=label, widget=widget)
+        super().__init__(required=required, label=label, widget=widget)
 
 
 class Service(forms.CharField):
@@ -198,15 +198,11 @@ class EndForm(forms.Form):
 class RepricingForm(forms.Form):
     """Which calls to price again."""
 
-    from_at = Moment("Calls from (UTC)")
-    until_at = Moment("Until (UTC)")
+    from_at = Moment("Calls from (UTC)", required=True)
+    until_at = Moment("Until (UTC)", required=True)
     service = Service()
     provider = forms.CharField(required=False, max_length=64)
     name = forms.CharField(required=False, max_length=256, label="Model or tool")
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fields["from_at"].required = self.fields["until_at"].required = True
 
     @property
     def services(self) -> list[str]:
