@@ -144,20 +144,20 @@ def recount(cursor: Cursor[Any], moment: Moment, budget: Budget) -> None:
     """
     cursor.execute(FORGET, [budget.id, moment.at])
     deltas = Deltas()
-    start, end = budget.window(moment.at)
+    start, _ = budget.window(moment.at)
     if (begin := since(budget, moment.at)) > start:
         left = {"budget": budget.id, "begin": start, "start": int(start.timestamp()), "since": begin}
         cursor.execute(LEAVE, left)
     for key, amounts in sums(cursor, moment, budget, moment.at).items():
-        deltas.of(key, ends_at=end).spend(amounts)
+        deltas.of(key).spend(amounts)
     repointed = []
     for reservation, facts in _under_way(cursor, budget, moment.at):
         others = [key for key in reservation.windows if key.budget_id != budget.id]
-        found = [key for one, key, _ in windows_of(moment.ceilings, facts, moment.at) if one.id == budget.id]
+        found = [key for one, key in windows_of(moment.ceilings, facts, moment.at) if one.id == budget.id]
         if reservation.is_counted:
             found = [key for key in found if stays(reservation, key, moment.ceilings)]
         for key in found:
-            delta = deltas.of(key, ends_at=end, service=reservation.service)
+            delta = deltas.of(key, service=reservation.service)
             if reservation.is_open:
                 delta.hold(reservation.held)
             else:
@@ -194,9 +194,9 @@ def recount_past(cursor: Cursor[Any], moment: Moment, budget: Budget) -> int:
     deltas, filled = Deltas(), 0
     at = budget.window(moment.at)[0] - INSTANT
     while at >= budget.counts_from and filled < MOST_PAST:
-        start, end = budget.window(at)
+        start, _ = budget.window(at)
         for key, amounts in sums(cursor, moment, budget, at).items():
-            deltas.of(key, ends_at=end).spend(amounts)
+            deltas.of(key).spend(amounts)
         filled, at = filled + 1, start - INSTANT
     move(cursor, moment, deltas)
     cursor.execute(PAST, [budget.id, moment.at])

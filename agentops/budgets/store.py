@@ -50,7 +50,6 @@ class Receipt(NamedTuple):
 class Delta:
     """What is added to a window."""
 
-    ends_at: datetime | None
     service: str
     spent: list[int] = field(default_factory=lambda: [0, 0, 0])
     reserved: list[int] = field(default_factory=lambda: [0, 0, 0])
@@ -76,30 +75,29 @@ class Delta:
 class Deltas(dict[WindowKey, Delta]):
     """By how much windows move in a transaction."""
 
-    def of(self, key: WindowKey, *, ends_at: datetime | None = None, service: str = "") -> Delta:
+    def of(self, key: WindowKey, *, service: str = "") -> Delta:
         """What is added to a window, to be added to."""
         found = self.get(key)
         if found is None:
-            found = self[key] = Delta(ends_at, service)
+            found = self[key] = Delta(service)
         return found
 
 
-def windows_of(ceilings: Ceilings, facts: Facts, at: datetime) -> list[tuple[Budget, WindowKey, datetime | None]]:
-    """The windows that count what comes at a moment, with the end of each."""
-    found = []
-    for budget in ceilings.counting(facts):
-        if budget.is_on(at) and (member := budget.member(facts)) is not None:
-            start, end = budget.window(at)
-            found.append((budget, WindowKey(budget.id, member, start), end))
-    return found
+def windows_of(ceilings: Ceilings, facts: Facts, at: datetime) -> list[tuple[Budget, WindowKey]]:
+    """The windows that count what comes at a moment, with their budgets."""
+    return [
+        (budget, WindowKey(budget.id, member, budget.window(at)[0]))
+        for budget in ceilings.counting(facts)
+        if budget.is_on(at) and (member := budget.member(facts)) is not None
+    ]
 
 
 def receive(ceilings: Ceilings, receipts: Mapping[Receipt, Iterable[int]], deltas: Deltas) -> None:
     """Add what was booked, or taken out of the books, to what windows are moved by."""
     for (facts, at), amounts in receipts.items():
         if any(amounts):
-            for _, key, end in windows_of(ceilings, facts, at):
-                deltas.of(key, ends_at=end, service=facts.service).spend(amounts)
+            for _, key in windows_of(ceilings, facts, at):
+                deltas.of(key, service=facts.service).spend(amounts)
 
 
 _KEY = "budget_id, member, starts_at, ends_at, service"
@@ -133,7 +131,7 @@ def move(cursor: Cursor[Any], moment: Moment, deltas: Deltas) -> None:
         if any(row := delta.row):
             coming = next_amounts_of(key.budget_id, key.member, moment.at)
             is_due = delta.refused > 0 or _reaches(delta.spent, coming)
-            rows.append((*_key_row(key, delta.ends_at, delta.service), *row, *coming, is_due))
+            rows.append((*_key_row(moment.ceilings, key, delta.service), *row, *coming, is_due))
     if rows:
         cursor.execute(MOVE, transpose(_TYPES, rows))
 
@@ -142,11 +140,14 @@ def _reaches(spent: Iterable[int], coming: Iterable[int | None]) -> bool:
     return any(limit is not None and amount >= limit for amount, limit in zip(spent, coming, strict=True))
 
 
-def _key_row(key: WindowKey, ends_at: datetime | None, service: str) -> tuple[Any, ...]:
+def _key_row(ceilings: Ceilings, key: WindowKey, service: str) -> tuple[Any, ...]:
+    """Its end follows from its start: a window that is gone, and is made again by what was held in it, has one too."""
     if key.starts_at is ALWAYS:
         return (key.budget_id, key.member, 0, None, service)
-    end = None if ends_at is None else int(ends_at.timestamp())
-    return (key.budget_id, key.member, int(key.starts_at.timestamp()), end, service)
+    budget = ceilings.by_id.get(key.budget_id)
+    end = None if budget is None else budget.window(key.starts_at)[1]
+    seconds = None if end is None else int(end.timestamp())
+    return (key.budget_id, key.member, int(key.starts_at.timestamp()), seconds, service)
 
 
 # Makes the rows that are missing, so that everybody who comes at once finds the same one, and locks them all.
@@ -160,11 +161,14 @@ _OPEN_TYPES: tuple[type[Column], ...] = (*_KEY_TYPES, *(Integers for _ in _NEXT)
 
 
 def open_windows(
-    cursor: Cursor[Any], moment: Moment, windows: Mapping[WindowKey, tuple[datetime | None, str]]
+    cursor: Cursor[Any], moment: Moment, windows: Mapping[WindowKey, str]
 ) -> dict[WindowKey, tuple[Amounts, Amounts]]:
-    """Lock windows until the end of the transaction, each with its end and service; what is spent and held in each."""
+    """Lock windows until the end of the transaction, each with its service; what is spent and held in each."""
     coming, at = moment.ceilings.coming, moment.at
-    rows = [(*_key_row(key, *windows[key]), *coming(key.budget_id, key.member, at)) for key in sorted(windows)]
+    rows = [
+        (*_key_row(moment.ceilings, key, windows[key]), *coming(key.budget_id, key.member, at))
+        for key in sorted(windows)
+    ]
     cursor.execute(OPEN, transpose(_OPEN_TYPES, rows))
     return {WindowKey(*row[:3]): (Amounts(*row[3:6]), Amounts(*row[6:9])) for row in cursor.fetchall()}
 

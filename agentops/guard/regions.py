@@ -52,7 +52,7 @@ def of_run(request: HttpRequest, trace_id: str) -> HttpResponse:
     held, now = queries.current(), timezone.now()
     windows = [
         (budget, key)
-        for budget, key, _ in windows_of(held, facts, now)
+        for budget, key in windows_of(held, facts, now)
         if held.replaced.holds(budget, facts.service, now)
     ]
     # What is this run's own, or its session's, comes first.

@@ -45,7 +45,7 @@ class Check:
     # What the round finds out.
     facts: Facts = field(init=False)
     need: Need = field(init=False)
-    windows: list[tuple[Budget, WindowKey, datetime | None]] = field(init=False, default_factory=list)
+    windows: list[tuple[Budget, WindowKey]] = field(init=False, default_factory=list)
 
     @property
     def stated(self) -> Stated:
@@ -219,19 +219,19 @@ class Round:
     def _open(self, checks: Sequence[Check]) -> None:
         """Lock every window that is touched, and read where it stands, what was settled just now included."""
         ceilings, at = self.moment.ceilings, self.moment.at
-        wanted: dict[WindowKey, tuple[datetime | None, str]] = {}
+        wanted: dict[WindowKey, str] = {}
         for check in checks:
             check.windows = [
                 window
                 for window in windows_of(ceilings, check.facts, at)
                 if ceilings.replaced.holds(window[0], check.service, at)
             ]
-            wanted |= {key: (end, check.service) for _, key, end in check.windows}
+            wanted |= {key: check.service for _, key in check.windows}
         for key, delta in self.deltas.items():
-            wanted.setdefault(key, (delta.ends_at or self._end_of(key), delta.service))
+            wanted.setdefault(key, delta.service)
         for _, reservation in self.settled:
             for key in reservation.windows:
-                wanted.setdefault(key, (self._end_of(key), reservation.service))
+                wanted.setdefault(key, reservation.service)
         if not wanted:
             return
         found = store.open_windows(self.cursor, self.moment, wanted)
@@ -246,16 +246,11 @@ class Round:
                     position.spent = position.spent.plus(Amounts(*moved.spent))
                     position.reserved = position.reserved.plus(Amounts(*moved.reserved))
 
-    def _end_of(self, key: WindowKey) -> datetime | None:
-        """When a window ends that a reservation tells of, which may have to be made again."""
-        budget = self.moment.ceilings.by_id.get(key.budget_id)
-        return None if budget is None else budget.window(key.starts_at)[1]
-
     def _judge(self, checks: Sequence[Check]) -> Callable[[], None]:
         granted: list[Grant] = []
         refused: list[tuple[Refusal, Position | None]] = []
         for check in checks:
-            positions = [self.positions[key] for _, key, _ in check.windows]
+            positions = [self.positions[key] for _, key in check.windows]
             verdict = self._verdict(check, positions)
             if verdict.decision == STOP:
                 check.answer = _answer(check, verdict)
@@ -269,7 +264,7 @@ class Round:
         for refusal, position in refused:
             if position is not None:
                 key = WindowKey(position.budget.id, position.member, position.starts_at)
-                moved = self.deltas.of(key, ends_at=position.ends_at, service=refusal.stated.service)
+                moved = self.deltas.of(key, service=refusal.stated.service)
                 moved.refused += 1
                 if refusal in first:
                     moved.refused_nano += refusal.estimate_nano
@@ -296,8 +291,8 @@ class Round:
 
     def _grant(self, check: Check, verdict: Verdict, positions: Sequence[Position]) -> Grant:
         asked, amounts, at = check.asked, check.need.amounts, self.moment.at
-        for (_, key, end), position in zip(check.windows, positions, strict=True):
-            self.deltas.of(key, ends_at=end, service=check.service).hold(amounts)
+        for (_, key), position in zip(check.windows, positions, strict=True):
+            self.deltas.of(key, service=check.service).hold(amounts)
             position.reserved = position.reserved.plus(amounts)
         if asked.final_answer:
             self._ended.add((check.service, asked.run))
@@ -309,7 +304,7 @@ class Round:
             body_hash=check.body_hash,
             is_final=asked.final_answer,
             held=amounts,
-            windows=[key for _, key, _ in check.windows],
+            windows=[key for _, key in check.windows],
             answer=_answer(check, verdict, reservation=pk, expires_at=expires_at),
             granted_at=at,
             expires_at=expires_at,

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agentops.budgets import ceilings, recount, reservations
-from agentops.budgets.models import Budget, Reservation
+from agentops.budgets.models import Budget, Reservation, Window
 from agentops.budgets.store import Deltas, move
 from agentops.columns import books_cursor
 from agentops.domain.budgets import Amounts
@@ -194,6 +194,21 @@ def _some(found: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
 
 def test_amounts_add_up() -> None:
     assert Amounts(1, 2, 3).plus(Amounts(1, 1, 1)).minus(Amounts(2, 3, 4)) == Amounts()
+
+
+def test_a_window_that_is_gone_and_made_again_by_what_was_held_in_it_has_its_end() -> None:
+    budget = make_budget("100", period="day")
+    check()
+    was = Window.objects.get(budget_id=budget.pk)
+    with books_cursor() as cursor:
+        cursor.execute("DELETE FROM budget_window")
+        cursor.execute("UPDATE budget_reservation SET expires_at = now()")
+        moment, deltas = ceilings.share(cursor), Deltas()
+        assert reservations.expire(cursor, moment.at)(deltas) == 1
+        move(cursor, moment, deltas)
+    made = Window.objects.get(budget_id=budget.pk)
+    assert was.ends_at is not None
+    assert (made.starts_at, made.ends_at) == (was.starts_at, was.ends_at)
 
 
 def test_what_is_spent_in_total_is_not_forgotten_because_nobody_asked_for_long() -> None:
