@@ -51,9 +51,7 @@ def of_run(request: HttpRequest, trace_id: str) -> HttpResponse:
     facts = Facts(environment=environment, run=trace_id.lower(), **asked)
     held, now = queries.current(), timezone.now()
     windows = [
-        (budget, key)
-        for budget, key in windows_of(held, facts, now)
-        if held.replaced.holds(budget, facts.service, now)
+        (budget, key) for budget, key in windows_of(held, facts, now) if held.replaced.holds(budget, facts.service, now)
     ]
     # What is this run's own, or its session's, comes first.
     windows.sort(key=lambda pair: (not pair[0].parts, pair[0].id))
